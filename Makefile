@@ -1,0 +1,144 @@
+# make            build build/<config>/cairn; build/cairn is a link to the one built last
+# make help       every target and switch
+#
+# One file, no recursion.  A new .c or .cu file is found by its folder; a file
+# named *_avx512.c or *_avx2.c is compiled for that instruction set and chosen
+# at run time.  Each config has its own build folder, so switching needs no clean.
+
+CUDA ?= auto#  auto | 1 | 0
+MODE ?= release#  release | debug
+SAN  ?=#  address | undefined | thread
+CC   ?= gcc
+ifeq ($(origin CC),default)
+  CC := gcc
+endif
+ARCH ?= sm_90#  nvcc -arch
+Q    := $(if $(V),,@)#  V=1 prints every command
+
+# ---- What this machine has ---------------------------------------------------
+NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
+HAS_CUDA_CODE := $(wildcard kernels/*.cu)
+ifeq ($(CUDA),auto)
+  override CUDA := $(if $(and $(NVCC),$(HAS_CUDA_CODE)),1,0)
+endif
+ifeq ($(CUDA)$(NVCC),1)
+  $(error CUDA=1 but nvcc is neither in PATH nor in /usr/local/cuda/bin)
+endif
+
+COMPILER := $(if $(findstring clang,$(CC)),-clang)
+BUILD := build/$(MODE)-$(if $(filter 1,$(CUDA)),cuda,cpu)$(COMPILER)$(if $(SAN),-$(SAN))
+
+# ---- Flags -------------------------------------------------------------------
+WARN   := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla -Werror
+OPT    := $(if $(filter debug,$(MODE)),-Og -g -DCN_DEBUG=1,-O3 -g)
+SANFL  := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all -DCN_SANITIZED=1)
+# A row's bits must not depend on what the compiler fuses: no contraction, no fast-math.
+CFLAGS  = -std=c11 -D_GNU_SOURCE $(WARN) $(OPT) $(SANFL) -ffp-contract=off -fno-math-errno -I. -MMD -MP -DCN_FAULTS=1
+AVX512 := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512bf16 -mavx512vbmi -mprefer-vector-width=512
+AVX2   := -mavx2 -mfma -mf16c
+LDFLAGS = $(SANFL) -pthread
+LDLIBS := -lsodium -lxxhash -lcjson -lpcre2-8 -lutf8proc -lsqlite3 -lgit2 -llmdb -lm
+
+# ---- Sources -----------------------------------------------------------------
+FOLDERS  := base kernels engine store tools sessions runtime
+LIB_SRC  := $(filter-out runtime/main.c,$(wildcard $(addsuffix /*.c,$(FOLDERS))))
+LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
+TEST_SRC := $(wildcard tests/*/test_*.c)
+TEST_LIB := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/*.c))
+TESTS    := $(TEST_SRC:%.c=$(BUILD)/%)
+FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
+REPLAYS  := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/tests/fuzz/replay_%)
+FUZZERS  := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/tests/fuzz/%)
+FUZZ_SECONDS ?= 300
+C_FILES   = $(wildcard $(addsuffix /*.[ch],$(FOLDERS)) $(addsuffix /*.def,$(FOLDERS)) tests/*/*.[ch] tests/*.[ch])
+
+.PHONY: all setup demo test check bench fuzz soak e2e format install clean help
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+## all: build the binary
+all: $(BUILD)/cairn
+	@ln -sfn $(BUILD:build/%=%)/cairn build/cairn
+
+$(BUILD)/libcairn.a: $(LIB_OBJ)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/cairn: $(BUILD)/runtime/main.o $(BUILD)/libcairn.a
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/%_avx512.o: %_avx512.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(AVX512) -c -o $@ $<
+
+$(BUILD)/%_avx2.o: %_avx2.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(AVX2) -c -o $@ $<
+
+$(BUILD)/tests/%.o: CFLAGS += -DCN_SOURCE_DIR='"$(CURDIR)"'
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
+
+# A test of what the AVX-512 files share is compiled as they are; its own flags only.
+$(BUILD)/tests/%_avx512: private CFLAGS += $(AVX512)
+
+$(BUILD)/tests/%: tests/%.c $(BUILD)/libcairn.a $(TEST_LIB)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) -DCN_SOURCE_DIR='"$(CURDIR)"' $(LDFLAGS) -o $@ $< $(TEST_LIB) $(BUILD)/libcairn.a $(LDLIBS) -lcmocka
+
+# A fuzz target linked with a main that replays files: corpora run in every `make test`.
+$(BUILD)/tests/fuzz/replay_%: tests/fuzz/%.c tests/fuzz/replay.c $(BUILD)/libcairn.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ tests/fuzz/$*.c tests/fuzz/replay.c $(BUILD)/libcairn.a $(LDLIBS)
+
+# The fuzzers compile every source again, with coverage: clang, one command each.
+$(BUILD)/tests/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(LIB_SRC)
+	@mkdir -p $(@D)
+	$(Q)tests/fuzz/build.sh $@ $< "$(AVX512)" "$(AVX2)" "$(LDLIBS)" $(LIB_SRC)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+## setup: install what is missing (Debian packages, by name)
+setup:
+	$(Q)tests/setup.sh
+
+## test: every test, offline once set up
+test: setup
+	$(Q)$(MAKE) -s --no-print-directory -j$(shell nproc) all $(TESTS) $(REPLAYS)
+	$(Q)tests/run.sh $(BUILD)
+
+## demo: the main job on a real repository, with the default model
+demo: setup
+	$(Q)$(MAKE) -s --no-print-directory -j$(shell nproc) all
+	$(Q)examples/demo.sh $(CURDIR)/build/cairn
+
+## check: includes follow tests/layers.txt, headers compile alone, layout, the op table, no paths of one machine
+check:
+	$(Q)CC="$(CC)" tests/check.sh $(C_FILES)
+
+## bench: each op against the roof of this machine
+bench: all
+	$(Q)build/cairn bench ops
+
+## fuzz: each parser for FUZZ_SECONDS (300)
+fuzz: $(FUZZERS)
+	$(Q)tests/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZERS)
+
+## format: clang-format every file
+format:
+	$(Q)clang-format -i $(filter-out %.def,$(C_FILES))
+
+## install: the binary under PREFIX (/usr/local)
+PREFIX ?= /usr/local
+install: all
+	install -D -m 755 $(BUILD)/cairn $(DESTDIR)$(PREFIX)/bin/cairn
+
+## clean: remove every build
+clean:
+	$(Q)rm -rf build
+
+## help: this list
+help:
+	@awk -F': ' '/^## /{sub(/^## /,"");printf "  make %-8s %s\n",$$1,$$2}' Makefile
+	@echo "  switches      CUDA=auto|0|1  MODE=release|debug  SAN=address|undefined|thread  CC=gcc|clang  V=1"

@@ -1,0 +1,268 @@
+/*
+ * attend_cpu_avx512.c - Attention of one token over scattered K|V rows, 256 rows a task.
+ *
+ * A task is a chunk of rows and one K/V head; it serves up to 4 heads of the group at a
+ * time from one load of K and of V.  Scores hold 16 dimensions in the lanes and are
+ * summed across lanes 16 rows at a time, transposing; V is weighted with 16 dimensions
+ * in the lanes.  Dense attention makes its row addresses a chunk at a time and runs the
+ * same core.
+ *
+ * Bound  f32 FMA while the rows are in a cache (2 * group FLOPs for each bf16), latency of
+ *        memory when they are not: rows are prefetched, K well ahead, V while K is scored.
+ * Order  A score is 16 FMA chains (d mod 16) and one fixed tree; a chunk's sum is 16
+ *        chains (i mod 16) and one fixed tree, its weighted V one FMA chain over i; chunks
+ *        are merged in order.  Nothing depends on the thread, on where rows lie or on
+ *        the heads beside.
+ * Error  with u = 2^-24, A = max_i sum_d |scale * q[d] * K[i,d]| and
+ *        n = min(count, 256) + 3 * ceil(count / 256):
+ *        |o - ref| <= u * (2 * (head_dim / 16 + 10) * A + n + 64) * max|V|.
+ */
+#include "kernels/attend.h"
+#include "kernels/avx512_int.h"
+#include "kernels/math_int.h"
+#include "kernels/pool.h"
+
+#include <math.h>
+
+enum { CHUNK = CN_ATTEND_CHUNK, LANES = 16, HEADS = 4, STRIPS = 4, AHEAD = 32 };
+
+/* What a chunk leaves in scratch for a head, behind head_dim floats of weighted V. */
+typedef struct partial {
+    float   max, sum;
+    int32_t token; // dense, head 0: where the chunk's first row lies
+    int64_t page;
+    char    pad[40];
+} partial;
+_Static_assert(sizeof(partial) == 16 * sizeof(float), "as cn_attend_scratch_bytes has it");
+
+static float *partial_out(const cn_attend_head *a, int64_t chunk, int32_t h) {
+    return (float *)a->scratch + (chunk * a->heads + h) * (a->head_dim + 16);
+}
+
+static partial *partial_of(const cn_attend_head *a, int64_t chunk, int32_t h) {
+    return (partial *)(void *)(partial_out(a, chunk, h) + a->head_dim);
+}
+
+/* Lane 4j + r of the result: the sum of lanes 4j..4j+3 of the r-th of four vectors, each as
+ * (0 + 2) + (1 + 3). */
+static inline __m512 sum_quads(__m512 a, __m512 b, __m512 c, __m512 d) {
+    const __m512d ab =
+        _mm512_castps_pd(_mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)));
+    const __m512d cd =
+        _mm512_castps_pd(_mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d)));
+    return _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd)),
+                         _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd)));
+}
+
+/* Lane 4i + r of the result: the sum over j of lane 4j + r of the i-th of four vectors, each
+ * as (0 + 1) + (2 + 3).  After sum_quads: the sums of 16 rows' lanes, in order of row. */
+static inline __m512 sum_columns(__m512 a, __m512 b, __m512 c, __m512 d) {
+    const __m512 ab =
+        _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+    const __m512 cd =
+        _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x88), _mm512_shuffle_f32x4(c, d, 0xdd));
+    return _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+}
+
+/* A chunk of rows, one K/V head of it, and what becomes of it for up to HEADS heads. */
+typedef struct block {
+    _Alignas(64) float quads[HEADS][CHUNK / 4][LANES]; // products with 4 rows: sum_quads
+    _Alignas(64) float p[HEADS][CHUNK];                // weights
+    const cn_bf16 *const *rows;
+    int                   n;
+    int64_t               k, v; // elements before K and V in a row
+    int32_t               dim;
+} block;
+
+/* Where row i is; the last one stands in for rows past the end. */
+static inline const cn_bf16 *row_at(const block *b, int i) {
+    return b->rows[i < b->n ? i : b->n - 1];
+}
+
+/* quads of 4 rows at a time: q is [heads][dim]. */
+static inline __attribute__((always_inline)) void score_rows(block *b, const float *q,
+                                                             const int heads) {
+    for (int i = 0; i < b->n; i += 4) {
+        __m512         sum[4][HEADS], qd[HEADS];
+        const cn_bf16 *k[4];
+        for (int r = 0; r < 4; r++) {
+            const cn_bf16 *ahead = row_at(b, i + r + AHEAD);
+            k[r] = row_at(b, i + r) + b->k;
+            for (int32_t d = 0; d < b->dim; d += 32) { // 64 bytes
+                _mm_prefetch((const char *)(ahead + b->k + d), _MM_HINT_T0);
+                _mm_prefetch((const char *)(row_at(b, i + r) + b->v + d), _MM_HINT_T0);
+            }
+        }
+        for (int r = 0; r < 4; r++)
+            for (int h = 0; h < heads; h++) sum[r][h] = _mm512_setzero_ps();
+        for (int32_t d = 0; d < b->dim; d += LANES) {
+            for (int h = 0; h < heads; h++) qd[h] = _mm512_load_ps(q + h * b->dim + d);
+            for (int r = 0; r < 4; r++) {
+                const __m512 kd = v_from_bf16(k[r] + d);
+                for (int h = 0; h < heads; h++) sum[r][h] = _mm512_fmadd_ps(qd[h], kd, sum[r][h]);
+            }
+        }
+        for (int h = 0; h < heads; h++)
+            _mm512_store_ps(b->quads[h][i / 4],
+                            sum_quads(sum[0][h], sum[1][h], sum[2][h], sum[3][h]));
+    }
+}
+
+/* Head h's scores become weights, their maximum and sum. */
+static void softmax(block *b, int h, float scale, partial *out) {
+    const __m512 none = _mm512_set1_ps(-INFINITY), s = _mm512_set1_ps(scale);
+    __m512       max = none, sum = _mm512_setzero_ps();
+    for (int i = 0; i < b->n; i += LANES) {
+        const float(*quad)[LANES] = &b->quads[h][i / 4];
+        const int       left = b->n - i;
+        const __mmask16 valid = (__mmask16)(left < LANES ? (1 << left) - 1 : 0xffff);
+        const __m512    score =
+            _mm512_mask_mul_ps(none, valid,
+                               sum_columns(_mm512_load_ps(quad[0]), _mm512_load_ps(quad[1]),
+                                           _mm512_load_ps(quad[2]), _mm512_load_ps(quad[3])),
+                               s);
+        max = _mm512_max_ps(max, score);
+        _mm512_store_ps(b->p[h] + i, score);
+    }
+    out->max = _mm512_reduce_max_ps(max);
+    max = _mm512_set1_ps(out->max);
+    for (int i = 0; i < b->n; i += LANES) {
+        const __m512 p = v_exp(_mm512_sub_ps(_mm512_load_ps(b->p[h] + i), max));
+        sum = _mm512_add_ps(sum, p);
+        _mm512_store_ps(b->p[h] + i, p);
+    }
+    out->sum = v_sum(sum);
+}
+
+/* out[h][d..d+strips*16) = sum_i p[h][i] * V[i]. */
+static inline __attribute__((always_inline)) void weigh_rows(const block *b, float *out,
+                                                             int64_t out_stride, int32_t d,
+                                                             const int heads, const int strips) {
+    __m512 sum[HEADS][STRIPS], v[STRIPS];
+    for (int h = 0; h < heads; h++)
+        for (int s = 0; s < strips; s++) sum[h][s] = _mm512_setzero_ps();
+    for (int i = 0; i < b->n; i++) {
+        const cn_bf16 *row = b->rows[i] + b->v + d;
+        for (int s = 0; s < strips; s++) v[s] = v_from_bf16(row + s * LANES);
+        for (int h = 0; h < heads; h++) {
+            const __m512 p = _mm512_set1_ps(b->p[h][i]);
+            for (int s = 0; s < strips; s++) sum[h][s] = _mm512_fmadd_ps(p, v[s], sum[h][s]);
+        }
+    }
+    for (int h = 0; h < heads; h++)
+        for (int s = 0; s < strips; s++)
+            _mm512_store_ps(out + h * out_stride + d + s * LANES, sum[h][s]);
+}
+
+/* Heads first, ..., first + heads - 1, which share the block's K/V head. */
+static inline __attribute__((always_inline)) void
+attend_heads(const cn_attend_head *a, block *b, int64_t chunk, int32_t first, const int heads) {
+    score_rows(b, a->q + first * b->dim, heads);
+    for (int h = 0; h < heads; h++) softmax(b, h, a->scale, partial_of(a, chunk, first + h));
+    float        *out = partial_out(a, chunk, first);
+    const int64_t stride = b->dim + 16;
+    int32_t       d = 0;
+    for (; d + STRIPS * LANES <= b->dim; d += STRIPS * LANES)
+        weigh_rows(b, out, stride, d, heads, STRIPS);
+    for (; d < b->dim; d += LANES) weigh_rows(b, out, stride, d, heads, 1);
+}
+
+static void attend_chunk(const cn_attend_head *a, int64_t chunk, int32_t kv_head,
+                         const cn_bf16 *const *rows, int n) {
+    const int32_t group = a->heads / a->kv_heads, end = (kv_head + 1) * group;
+    block         b;
+    b.rows = rows;
+    b.n = n;
+    b.dim = a->head_dim;
+    b.k = (int64_t)kv_head * b.dim;
+    b.v = b.k + (int64_t)a->kv_heads * b.dim;
+    int32_t h = kv_head * group;
+    for (; h + 4 <= end; h += 4) attend_heads(a, &b, chunk, h, 4);
+    for (; h + 2 <= end; h += 2) attend_heads(a, &b, chunk, h, 2);
+    for (; h < end; h++) attend_heads(a, &b, chunk, h, 1);
+}
+
+static int chunk_rows(int64_t count, int64_t chunk) {
+    return count - chunk * CHUNK < CHUNK ? (int)(count - chunk * CHUNK) : CHUNK;
+}
+
+static void sparse_task(void *arg, int64_t task) {
+    const cn_attend_sparse_args *a = arg;
+    const int64_t                chunk = task / a->head.kv_heads;
+    attend_chunk(&a->head, chunk, (int32_t)(task % a->head.kv_heads), a->rows + chunk * CHUNK,
+                 chunk_rows(a->count, chunk));
+}
+
+static void dense_task(void *arg, int64_t task) {
+    const cn_attend_dense_args *a = arg;
+    const int64_t               chunk = task / a->head.kv_heads;
+    const int64_t               row_elems = (int64_t)a->head.kv_heads * a->head.head_dim * 2;
+    const cn_bf16              *rows[CHUNK];
+    const int                   n = chunk_rows(a->count, chunk);
+    const partial              *from = partial_of(&a->head, chunk, 0);
+    int32_t                     token = from->token;
+    for (int64_t i = 0, page = from->page; i < n; page++, token = 0)
+        for (; i < n && token < a->page_tokens[page]; token++)
+            rows[i++] = a->page_rows[page] + token * row_elems;
+    attend_chunk(&a->head, chunk, (int32_t)(task % a->head.kv_heads), rows, n);
+}
+
+/* Note where each chunk's first row lies. */
+static void find_chunks(const cn_attend_dense_args *a) {
+    int64_t before = 0, chunk = 0; // rows in earlier pages
+    for (int64_t page = 0; page < a->pages; before += a->page_tokens[page++])
+        for (; chunk * CHUNK < before + a->page_tokens[page]; chunk++) {
+            partial *to = partial_of(&a->head, chunk, 0);
+            to->page = page;
+            to->token = (int32_t)(chunk * CHUNK - before);
+        }
+}
+
+typedef struct merge {
+    const cn_attend_head *head;
+    int64_t               chunks;
+} merge;
+
+static void merge_task(void *arg, int64_t task) {
+    const merge          *m = arg;
+    const cn_attend_head *a = m->head;
+    const int32_t         h = (int32_t)task;
+    float                *out = a->out + h * a->head_dim;
+    float                 max = -INFINITY, sum = 0;
+    for (int64_t c = 0; c < m->chunks; c++) max = fmaxf(max, partial_of(a, c, h)->max);
+    _Alignas(64) float o[CN_HEAD_DIM_MAX] = {0};
+    for (int64_t c = 0; c < m->chunks; c++) {
+        const float *from = partial_out(a, c, h);
+        const float  shrink = cn_exp_f32(partial_of(a, c, h)->max - max);
+        sum += shrink * partial_of(a, c, h)->sum;
+        for (int32_t d = 0; d < a->head_dim; d++) o[d] += shrink * from[d];
+    }
+    for (int32_t d = 0; d < a->head_dim; d++) out[d] = o[d] / sum;
+}
+
+/* With many chunks the merge, too, is worth a second run of the pool. */
+static void merge_chunks(const cn_attend_head *a, int64_t count, cn_pool *pool) {
+    merge m = {a, (count + CHUNK - 1) / CHUNK};
+    cn_pool_run(m.chunks > 32 ? pool : NULL, merge_task, &m, a->heads);
+}
+
+static int64_t tasks(const cn_attend_head *a, int64_t count) {
+    return (count + CHUNK - 1) / CHUNK * a->kv_heads;
+}
+
+cn_err cn_attend_sparse_avx512(const cn_attend_sparse_args *a, void *stream) {
+    CN_TRY(cn_attend_sparse_check(a));
+    cn_attend_sparse_args job = *a;
+    cn_pool_run(stream, sparse_task, &job, tasks(&a->head, a->count));
+    merge_chunks(&a->head, a->count, stream);
+    return CN_OK;
+}
+
+cn_err cn_attend_dense_avx512(const cn_attend_dense_args *a, void *stream) {
+    CN_TRY(cn_attend_dense_check(a));
+    cn_attend_dense_args job = *a;
+    find_chunks(&job);
+    cn_pool_run(stream, dense_task, &job, tasks(&a->head, a->count));
+    merge_chunks(&a->head, a->count, stream);
+    return CN_OK;
+}
