@@ -1,0 +1,121 @@
+/*
+ * config.h - config.json of a model folder: the dimensions and variants of one model.
+ *
+ * Keys follow the Hugging Face habit; those that are ours say what the paper leaves
+ * open (arXiv:2606.06467).  A key that is absent has the default below; an unknown key
+ * is ignored (folders carry keys for other programs), a key of the wrong type or range
+ * is refused by name.
+ *
+ *   model_type              "clsa" (one set for all cross layers) | "yoco" (dense)   required
+ *   hidden_size             multiple of 16, 16..32768                                required
+ *   intermediate_size       multiple of 16, 16..32768                                required
+ *   num_self_layers         1..256                                                   required
+ *   num_cross_layers        1..256                                                   required
+ *   num_attention_heads     1..128                                                   required
+ *   num_key_value_heads     divides num_attention_heads                              required
+ *   head_dim                multiple of 16, 16..256                                  required
+ *   vocab_size              1..4194304                                               required
+ *   sliding_window          1..65536                                                 512
+ *   document_sink           0..65536: first tokens of a document, always visible     0
+ *   rope_theta              > 1                                                      10000
+ *   rope_layout             "half_split" | "interleaved"                             half_split
+ *   rope_global             bool: RoPE on the shared K and cross Q too (YOCO, 2024)  false
+ *   rms_norm_eps            > 0                                                      1e-5
+ *   embed_norm              bool: RMS norm, no gain, of the embedding                false
+ *   embed_scale             finite: factor of the embedding                          1
+ *   tie_word_embeddings     bool: the output matrix is the embedding                 false
+ *   qk_norm_self            bool: RMS norm of q and k heads in self layers           true
+ *   qk_norm_cross           bool: of the shared K and the cross q heads              false
+ *   index_heads             1..64                                                    1
+ *   index_head_dim          multiple of 16, 16..512                                  128
+ *   index_act               "none" | "relu"                                          none
+ *   index_weighted          bool: a weight a head, from the state                    false
+ *   index_key_norm          bool: RMS norm, no gain, of the index key                false
+ *   index_local             0..2^27: last tokens of the view, always in S            0
+ *   index_topk              1..2^27                                                  2048
+ *   conversation_refs       bool: long parts become documents                        false
+ *   quantization            "none" | "int8_rows"                                     none
+ *   roles                   object: role name (1..31 bytes) -> token id              {}
+ *
+ * Layer: engine -> base, kernels.
+ */
+#ifndef CN_ENGINE_CONFIG_H
+#define CN_ENGINE_CONFIG_H
+
+#include "base/err.h"
+#include "kernels/index_scan.h"
+#include "kernels/rope.h"
+
+CN_C_BEGIN
+
+enum {
+    CN_LAYERS_MAX = 256,
+    CN_VOCAB_MAX = 1 << 22,
+    CN_ROLES_MAX = 32,
+    CN_ROLE_NAME_BYTES = 32,
+    CN_CONFIG_BYTES_MAX = 1 << 20,
+};
+
+typedef enum { CN_ARM_CLSA, CN_ARM_YOCO } cn_arm;
+
+typedef struct cn_role {
+    char    name[CN_ROLE_NAME_BYTES];
+    int32_t token;
+} cn_role;
+
+typedef struct cn_config {
+    cn_arm         arm;
+    int32_t        hidden;
+    int32_t        ffn;
+    int32_t        self_layers;
+    int32_t        cross_layers;
+    int32_t        heads;
+    int32_t        kv_heads;
+    int32_t        head_dim;
+    int32_t        vocab;
+    int32_t        window;
+    int32_t        sink;
+    double         rope_theta;
+    cn_rope_layout rope_layout;
+    bool           rope_global;
+    float          eps;
+    bool           embed_norm;
+    float          embed_scale;
+    bool           tie_embeddings;
+    bool           qk_norm_self;
+    bool           qk_norm_cross;
+    int32_t        index_heads;
+    int32_t        index_dim;
+    cn_index_act   index_act;
+    bool           index_weighted;
+    bool           index_key_norm;
+    int32_t        index_local;
+    int32_t        index_topk;
+    bool           conversation_refs;
+    bool           int8_rows;
+    int32_t        roles;
+    cn_role        role[CN_ROLES_MAX];
+} cn_config;
+
+/* Read config.json.
+ *
+ *   text  `bytes` bytes, borrowed for the call.
+ *
+ * CN_ECORRUPT     not strict JSON, a required key is missing, a key has the wrong type,
+ *                 or values contradict each other; the diag names key and numbers.
+ * CN_ETOOBIG      a value is over its limit.
+ * CN_EUNSUPPORTED a word that is not built in (another model_type or quantization).
+ * CN_ENOMEM.  On failure *out is zero. */
+cn_err cn_config_parse(cn_config *out, const char *text, size_t bytes, cn_diag *diag) CN_MUST_CHECK;
+
+/* The token of role `name`; -1 if the model has no such role. */
+int32_t cn_config_role(const cn_config *c, const char *name);
+
+/* Whether the arm needs index keys. */
+static inline bool cn_config_has_index(const cn_config *c) {
+    return c->arm == CN_ARM_CLSA;
+}
+
+CN_C_END
+
+#endif
