@@ -1,0 +1,165 @@
+/* host.c - Open what sessions share, in order; close it in reverse. */
+#include "sessions/host.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* mkdir -p, each 0700. */
+static cn_err make_folder(const char *path, cn_diag *diag) {
+    char   part[CN_HOST_PATH_BYTES];
+    size_t n = strlen(path);
+    memcpy(part, path, n + 1);
+    for (size_t i = 1; i <= n; i++) {
+        if (part[i] != '/' && part[i] != 0) continue;
+        const char was = part[i];
+        part[i] = 0;
+        if (mkdir(part, 0700) && errno != EEXIST)
+            return CN_FAIL(diag, CN_EIO, "make folder %s: %s", part, strerror(errno));
+        part[i] = was;
+    }
+    return CN_OK;
+}
+
+/* The folder's secret, made at the first use. */
+static cn_err read_secret(const char *state, uint8_t secret[CN_HASH_KEY_BYTES], cn_diag *diag) {
+    char path[CN_HOST_PATH_BYTES + 16], temp[CN_HOST_PATH_BYTES + 48];
+    snprintf(path, sizeof(path), "%s/salt", state);
+    cn_buf buf = {0};
+    cn_err err = cn_file_read(&buf, path, CN_HASH_KEY_BYTES, diag);
+    if (err == CN_ENOTFOUND) {
+        // Written aside and linked: two first processes agree on one.
+        cn_random(secret, CN_HASH_KEY_BYTES);
+        snprintf(temp, sizeof(temp), "%s/salt.%ld", state, (long)getpid());
+        const int fd = open(temp, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+        bool      ok =
+            fd >= 0 && write(fd, secret, CN_HASH_KEY_BYTES) == CN_HASH_KEY_BYTES && !fsync(fd);
+        if (fd >= 0) close(fd);
+        if (ok && link(temp, path) && errno != EEXIST) ok = false;
+        const int why = errno;
+        unlink(temp);
+        if (!ok) return CN_FAIL(diag, CN_EIO, "write %s: %s", path, strerror(why));
+        err = cn_file_read(&buf, path, CN_HASH_KEY_BYTES, diag);
+    }
+    if (!err && buf.bytes != CN_HASH_KEY_BYTES)
+        err = CN_FAIL(diag, CN_ECORRUPT, "%s holds %zu bytes, want %d", path, buf.bytes,
+                      (int)CN_HASH_KEY_BYTES);
+    if (!err) memcpy(secret, buf.data, CN_HASH_KEY_BYTES);
+    cn_buf_release(&buf);
+    return err;
+}
+
+static bool is_kept(void *ctx, const cn_hash *key) {
+    const cn_host *h = ctx;
+    int64_t        lo = 0, hi = h->kept_count;
+    while (lo < hi) {
+        const int64_t mid = lo + (hi - lo) / 2;
+        const int     order = memcmp(h->kept[mid].bytes, key->bytes, CN_HASH_BYTES);
+        if (order == 0) return true;
+        if (order < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return false;
+}
+
+static cn_err open_pages(cn_host *h, int64_t cache_bytes, cn_diag *diag) {
+    char folder[CN_HOST_PATH_BYTES + 16];
+    snprintf(folder, sizeof(folder), "%s/cache", h->state_folder);
+    const cn_pages_opts opts = {.folder = folder,
+                                .map_bytes = cache_bytes ? cache_bytes : CN_HOST_CACHE_BYTES,
+                                .body_bytes = cn_engine_page_bytes(h->engine),
+                                .is_kept = is_kept,
+                                .ctx = h};
+    cn_err              err = cn_pages_open(&h->pages, &opts, diag);
+    if (err != CN_ECORRUPT && err != CN_EUNSUPPORTED) return err;
+    cn_log(CN_LOG_WARN, "the cache is built anew: %s", diag ? diag->text : cn_err_text(err));
+    CN_TRY(cn_pages_wipe(folder, diag));
+    h->cache_was_rebuilt = true;
+    return cn_pages_open(&h->pages, &opts, diag);
+}
+
+static cn_err read_roles(cn_host *h, cn_diag *diag) {
+    const cn_config *c = &h->model->config;
+    h->roles = (cn_roles){.file = cn_config_role(c, "file"),
+                          .user = cn_config_role(c, "user"),
+                          .assistant = cn_config_role(c, "assistant"),
+                          .tool_call = cn_config_role(c, "tool_call"),
+                          .tool_result = cn_config_role(c, "tool_result"),
+                          .end = cn_config_role(c, "end")};
+    if (h->roles.file < 0 || h->roles.user < 0 || h->roles.assistant < 0 || h->roles.end < 0)
+        return CN_FAIL(diag, CN_EUNSUPPORTED,
+                       "the model's config names no token for one of the roles file, user, "
+                       "assistant, end");
+    return CN_OK;
+}
+
+static cn_err open_all(cn_host *h, const cn_host_opts *opts, cn_diag *diag) {
+    char    path[CN_HOST_PATH_BYTES + 16];
+    uint8_t secret[CN_HASH_KEY_BYTES];
+    CN_TRY(make_folder(h->state_folder, diag));
+    CN_TRY(read_secret(h->state_folder, secret, diag));
+    cn_hasher hasher;
+    cn_hasher_init(&hasher, secret);
+    cn_hasher_put_sized(&hasher, h->tenant, strlen(h->tenant));
+    memcpy(h->salt, cn_hasher_end(&hasher).bytes, sizeof(h->salt));
+
+    CN_TRY(cn_model_open(&h->model, opts->model_folder, diag));
+    CN_TRY(cn_model_id(&h->model_id, opts->model_folder, diag));
+    CN_TRY(cn_tokenizer_open(&h->tokenizer, opts->model_folder, diag));
+    CN_TRY(read_roles(h, diag));
+    CN_TRY(cn_engine_open(&h->engine,
+                          &(cn_engine_opts){.model = h->model,
+                                            .isa = opts->isa,
+                                            .threads = opts->threads,
+                                            .view_tokens = opts->view_tokens},
+                          diag));
+    h->domain = (cn_key_domain){&h->model_id, cn_engine_layout(h->engine), h->salt};
+    h->cut = (cn_ledger_cut){cn_document_key(&h->domain, NULL, 0), h->tenant, CN_CUT_VERSION};
+    CN_TRY(open_pages(h, opts->cache_bytes, diag));
+    snprintf(path, sizeof(path), "%s/ledger", h->state_folder);
+    return cn_ledger_open(&h->ledger, &(cn_ledger_opts){.dir = path}, diag);
+}
+
+cn_err cn_host_open(cn_host **out, const cn_host_opts *opts, cn_diag *diag) {
+    *out = NULL;
+    const int64_t begin = cn_clock_ns();
+    const char   *tenant = opts->tenant ? opts->tenant : "";
+    if (strlen(opts->state_folder) >= CN_HOST_PATH_BYTES - 1)
+        return CN_FAIL(diag, CN_ETOOBIG, "a state folder's path of %zu bytes, limit %d",
+                       strlen(opts->state_folder), (int)CN_HOST_PATH_BYTES - 2);
+    if (strlen(tenant) > CN_HOST_TENANT_BYTES_MAX)
+        return CN_FAIL(diag, CN_ETOOBIG, "a tenant's name of %zu bytes, limit %d", strlen(tenant),
+                       (int)CN_HOST_TENANT_BYTES_MAX);
+    cn_host *h = calloc(1, sizeof(*h));
+    if (!h) return CN_FAIL(diag, CN_ENOMEM, "no memory for a host");
+    snprintf(h->state_folder, sizeof(h->state_folder), "%s", opts->state_folder);
+    snprintf(h->tenant, sizeof(h->tenant), "%s", tenant);
+    const cn_err err = open_all(h, opts, diag);
+    if (err) {
+        cn_host_close(h);
+        return err;
+    }
+    h->load_ns = cn_clock_ns() - begin;
+    *out = h;
+    return CN_OK;
+}
+
+void cn_host_close(cn_host *h) {
+    if (!h) return;
+    cn_ledger_close(h->ledger);
+    cn_pages_close(h->pages);
+    cn_engine_close(h->engine);
+    cn_tokenizer_close(h->tokenizer);
+    cn_model_close(h->model);
+    free(h);
+}

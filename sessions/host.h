@@ -1,0 +1,75 @@
+/*
+ * host.h - What all sessions of a process share: model, engine, page store, ledger.
+ *
+ * State folder (0700):  cache/   pages in LMDB: may be deleted at any moment
+ *                       ledger/  the truth, in SQLite
+ *                       salt     32 random bytes: keys of another folder or tenant never meet
+ *
+ * Layer: sessions -> base, engine, store.
+ */
+#ifndef CN_SESSIONS_HOST_H
+#define CN_SESSIONS_HOST_H
+
+#include "engine/engine.h"
+#include "engine/tokenizer.h"
+#include "sessions/cut.h"
+#include "store/ledger.h"
+#include "store/pages.h"
+
+CN_C_BEGIN
+
+enum { CN_HOST_PATH_BYTES = 3072, CN_HOST_TENANT_BYTES_MAX = 64 };
+
+#define CN_HOST_CACHE_BYTES ((int64_t)16 << 30) // default size budget of the cache
+
+typedef struct cn_host_opts {
+    const char *model_folder;
+    const char *state_folder;
+    const char *tenant;      // NULL: none
+    const char *isa;         // as in engine.h
+    int32_t     threads;     // likewise
+    int64_t     cache_bytes; // 0: CN_HOST_CACHE_BYTES
+    int64_t     view_tokens; // as in engine.h
+} cn_host_opts;
+
+/* Role tokens of the model; -1 where it has none. */
+typedef struct cn_roles {
+    int32_t file, user, assistant, tool_call, tool_result, end;
+} cn_roles;
+
+typedef struct cn_host {
+    cn_model     *model;
+    cn_tokenizer *tokenizer;
+    cn_engine    *engine;
+    cn_pages     *pages;
+    cn_ledger    *ledger;
+    cn_roles      roles;
+    cn_hash       model_id;
+    uint8_t       salt[CN_HASH_KEY_BYTES]; // of this state folder and tenant
+    cn_key_domain domain;                  // points into this struct: do not copy it
+    cn_ledger_cut cut;                     // what remembered cuts are found by
+    int64_t       load_ns;
+    bool          cache_was_rebuilt; // what lay there could not be used
+    char          tenant[CN_HOST_TENANT_BYTES_MAX + 1];
+    char          state_folder[CN_HOST_PATH_BYTES];
+
+    /* Documents that a context holds: never evicted.  Sorted; the context's memory. */
+    const cn_hash *kept;
+    int64_t        kept_count;
+} cn_host;
+
+/* Open all of it; a cache that is damaged or newer is wiped and said (cache_was_rebuilt).
+ *
+ *   out  owned by the caller: cn_host_close().  NULL unless CN_OK.
+ *
+ * CN_EUNSUPPORTED  the model has no role tokens for files and conversations.
+ * CN_ETOOBIG       a path or tenant name is too long.
+ * Else the errors of cn_model_open, cn_tokenizer_open, cn_engine_open, cn_ledger_open. */
+cn_err cn_host_open(cn_host **out, const cn_host_opts *opts, cn_diag *diag) CN_MUST_CHECK;
+
+/* Its sessions must have been closed.  NULL is allowed. */
+void cn_host_close(cn_host *host);
+
+CN_C_END
+
+#endif

@@ -1,0 +1,128 @@
+/*
+ * session.h - A repository view, a conversation, their ledger; and a turn as a state machine.
+ *
+ * A turn never owns the decode loop: cn_turn_step says what it needs next, so that one
+ * engine can serve many turns in one step.
+ *
+ *   cn_turn_begin(&t, s, &opts);
+ *   while (cn_turn_step(t, &need) == CN_OK && need != CN_TURN_DONE)
+ *       need == CN_TURN_ENGINE ? cn_engine_step(e, cn_turn_slice(t), 1, &stats), cn_turn_ran(t,
+ * &stats) : cn_turn_run_tool(t);
+ *
+ * Steps commit: what a step sampled is on disk before its tool runs, the result with what
+ * follows.  The ledger is the truth; pages and window of the conversation are written when the
+ * turn is over and may be lost, which costs a replay and is billed as prompt tokens.
+ *
+ * The template: role tokens of the model's config around plain text.
+ *
+ *   <user> question <assistant> answer <end>
+ *   <user> question <assistant> <tool_call> {"name":...,"arguments":{...}} <end>
+ *          <tool_result> text <end> <assistant> answer <end>
+ *
+ * Threads: one.   Layer: sessions -> base, engine, store, tools.
+ */
+#ifndef CN_SESSIONS_SESSION_H
+#define CN_SESSIONS_SESSION_H
+
+#include "sessions/context.h"
+#include "tools/tools.h"
+
+CN_C_BEGIN
+
+enum {
+    CN_SESSION_TOKENS_MAX = 1 << 17,  // of a conversation
+    CN_TURN_OUTPUT_TOKENS = 1024,     // default limit of what a turn samples
+    CN_TURN_CALLS_MAX = 16,           // tool calls of a turn
+    CN_TURN_RESULT_TOKENS_MAX = 4096, // of a result, in the conversation; the rest is cut, and said
+};
+
+typedef struct cn_session cn_session;
+typedef struct cn_turn    cn_turn;
+
+typedef struct cn_session_opts {
+    const char *id;           // of an existing session (a prefix will do); NULL: see below
+    const char *folder;       // of a repository; NULL only with id
+    bool        is_continued; // without id: the latest session on this folder, if there is one
+    int64_t     budget;       // of a new session; 0: CN_CHOOSE_BUDGET
+} cn_session_opts;
+
+/* Open or make a session, as its one writer.  What a crash interrupted is finished as an
+ * error and said (cn_session_interrupted).
+ *
+ * CN_ENOTFOUND  no such session; is_continued and none on this folder.
+ * CN_EBUSY      another process writes it.
+ * Errors of cn_context_open, cn_ledger_*. */
+cn_err cn_session_open(cn_session **out, cn_host *host, const cn_session_opts *opts,
+                       cn_diag *diag) CN_MUST_CHECK;
+void   cn_session_close(cn_session *s); // NULL is allowed
+
+const cn_ledger_session *cn_session_row(const cn_session *s);
+cn_context              *cn_session_context(cn_session *s);
+int64_t                  cn_session_tokens(const cn_session *s); // of the conversation
+/* What the last process left: a sentence, or NULL. */
+const char *cn_session_interrupted(const cn_session *s);
+
+/* ---- Turns ------------------------------------------------------------------------ */
+
+typedef enum { CN_TURN_ENGINE, CN_TURN_TOOL, CN_TURN_DONE } cn_turn_need;
+
+typedef struct cn_turn_opts {
+    const char *question;
+    size_t      question_bytes;
+    int32_t     output_tokens_max; // 0: CN_TURN_OUTPUT_TOKENS
+    cn_sampling sampling;          // top_p 0 counts as 1; counter is the turn's
+    /* Text of the answer as it is made: whole UTF-8 characters.  May be NULL. */
+    void (*on_text)(void *ctx, const char *text, size_t bytes);
+    /* A tool call, before and after it runs (state CN_CALL_INTENT first).  May be NULL. */
+    void (*on_call)(void *ctx, const char *name, const char *arguments, cn_call_state state);
+    /* Prefill of the view: `done` of `total` tokens so far.  May be NULL. */
+    void (*on_prefill)(void *ctx, int64_t done, int64_t total);
+    void *ctx;
+} cn_turn_opts;
+
+/* Begin a turn: the view is brought up to date with the folder, what is missing will be
+ * prefilled by cn_turn_step.  Options and question are borrowed until cn_turn_free.
+ *
+ * CN_ETOOBIG  the conversation or the question is too long; the diag has both numbers.
+ * Errors of cn_context_update, cn_ledger_turn_begin. */
+cn_err cn_turn_begin(cn_turn **out, cn_session *s, const cn_turn_opts *opts,
+                     cn_diag *diag) CN_MUST_CHECK;
+
+/* Do what can be done without the engine or a tool, and say what is needed next.  After an error
+ * the turn is over: finished in the ledger with stop "error", the conversation as its last
+ * committed step left it. */
+cn_err cn_turn_step(cn_turn *t, cn_turn_need *need_out, cn_diag *diag) CN_MUST_CHECK;
+
+/* CN_TURN_ENGINE: the slice to run, alone or with those of other turns; then say what it took. */
+cn_slice *cn_turn_slice(cn_turn *t);
+void      cn_turn_ran(cn_turn *t, const cn_step_stats *stats);
+
+/* CN_TURN_TOOL: run the call that is on disk as an intent. */
+cn_err cn_turn_run_tool(cn_turn *t, cn_diag *diag) CN_MUST_CHECK;
+
+/* All of the above, until the turn is done: for one turn alone.
+ *
+ *   cancel  NULL, or set by any thread or signal: the turn stops as "cancel" (CN_OK). */
+cn_err cn_turn_run(cn_turn *t, const atomic_bool *cancel, cn_diag *diag) CN_MUST_CHECK;
+
+/* Finish the turn now, as its last committed step left it. */
+void cn_turn_stop_now(cn_turn *t, cn_stop stop);
+
+typedef struct cn_turn_call {
+    char          name[64];
+    int64_t       ns;
+    cn_call_state state;
+} cn_turn_call;
+
+int32_t             cn_turn_number(const cn_turn *t);
+const cn_bill      *cn_turn_bill(const cn_turn *t); // whole once the turn is done
+cn_stop             cn_turn_stop(const cn_turn *t);
+const char         *cn_turn_text(const cn_turn *t);               // the answer
+const cn_turn_call *cn_turn_call_at(const cn_turn *t, int32_t i); // NULL past the last
+/* Logits that chose the last token of the turn, for tests; NULL before. */
+const float *cn_turn_logits(const cn_turn *t);
+void         cn_turn_free(cn_turn *t); // NULL is allowed
+
+CN_C_END
+
+#endif

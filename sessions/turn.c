@@ -1,0 +1,589 @@
+/*
+ * turn.c - One user message until the answer is complete.
+ *
+ *   CONTEXT  missing documents are prefilled, a chunk a call; then the view is bound
+ *   PROMPT   tokens that the conversation does not hold yet go through the engine, in slices;
+ *            the last one has logits
+ *   DECODE   sample; the token is the next slice
+ *   TOOL     a call is on disk: run it, append its result, back to PROMPT
+ *   DONE     the ledger has the turn; pages and window are kept
+ */
+#include "sessions/session_int.h"
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum { IN_CONTEXT, IN_PROMPT, IN_DECODE, IN_TOOL, IN_END } phase;
+
+struct cn_turn {
+    cn_session  *s;
+    cn_turn_opts opts;
+    phase        phase;
+    int32_t      number;
+    cn_stop      stop;
+    cn_bill      bill;
+    int64_t      begin_ns;
+    int64_t      mark_ns; // all time before it is on the bill
+    int64_t      missing; // tokens of the view to prefill, as the turn began
+
+    cn_tokens pending; // to go through the engine: replayed, then new ones
+    int64_t   sent;    // of pending
+    int64_t   replayed;
+
+    // The step that runs: tokens appended to the conversation since the last commit.
+    cn_tokens    step;
+    int32_t      steps;
+    cn_step_kind kind;
+    cn_bill      committed; // the bill as the last commit left it
+    int64_t      step_started_ns;
+
+    cn_slice         slice;
+    int32_t          token; // the sampled one, that the slice of a decode step holds
+    const float     *logits;
+    cn_detok         detok;
+    cn_buf           answer; // since the question
+    cn_buf           call;   // the text of the call being sampled
+    bool             in_call;
+    cn_turn_call     calls[CN_TURN_CALLS_MAX];
+    int32_t          call_count;
+    cn_buf           call_name, call_arguments;
+    cn_ledger_result result; // of the call that ran, until its step commits
+    cn_buf           result_text;
+    bool             has_result;
+    bool             is_over;
+};
+
+/* What has passed since the mark goes to `part`: every moment of a turn is in one of them. */
+static int64_t charge(cn_turn *t, int64_t *part) {
+    const int64_t now = cn_clock_ns(), ns = now - t->mark_ns;
+    *part += ns;
+    t->mark_ns = now;
+    return ns;
+}
+
+/* ---- Tokens ----------------------------------------------------------------------- */
+
+static cn_err put_role(cn_tokens *to, int32_t role) {
+    return cn_tokens_put(to, &role, 1);
+}
+
+/* Text as the user or a tool gave it: a role's spelling in it is plain text. */
+static cn_err put_text(cn_turn *t, cn_tokens *to, const char *text, size_t bytes, cn_diag *diag) {
+    return cn_tokenizer_encode(t->s->host->tokenizer, to, text, bytes, CN_TOKENIZE_TEXT, diag);
+}
+
+/* Both the step that will be committed and what the engine still has to see. */
+static cn_err append(cn_turn *t, const cn_tokens *tokens, cn_diag *diag) {
+    if (t->s->tokens.count + t->step.count + tokens->count + 1 > CN_SESSION_TOKENS_MAX)
+        return CN_FAIL(diag, CN_ETOOBIG, "the conversation would have %" PRId64 " tokens, limit %d",
+                       t->s->tokens.count + t->step.count + tokens->count,
+                       (int)CN_SESSION_TOKENS_MAX);
+    if (cn_tokens_put(&t->step, tokens->token, tokens->count) ||
+        cn_tokens_put(&t->pending, tokens->token, tokens->count))
+        return CN_FAIL(diag, CN_ENOMEM, "no memory for %" PRId64 " tokens", tokens->count);
+    return CN_OK;
+}
+
+/* <user> question <assistant>; a call that a crash left without a result gets one first. */
+static cn_err ask(cn_turn *t, cn_diag *diag) {
+    static const char lost[] = "interrupted: nobody knows how far the tool came";
+    const cn_roles   *r = &t->s->host->roles;
+    cn_tokens         tokens = {0};
+    cn_err            err = CN_OK;
+    if (t->s->has_open_call && r->tool_result >= 0) {
+        err = put_role(&tokens, r->tool_result);
+        if (!err) err = put_text(t, &tokens, lost, sizeof(lost) - 1, diag);
+        if (!err) err = put_role(&tokens, r->end);
+    }
+    if (!err) err = put_role(&tokens, r->user);
+    if (!err) err = put_text(t, &tokens, t->opts.question, t->opts.question_bytes, diag);
+    if (!err) err = put_role(&tokens, r->assistant);
+    if (!err) err = append(t, &tokens, diag);
+    cn_tokens_release(&tokens);
+    t->s->has_open_call = false;
+    return err;
+}
+
+/* ---- Beginning -------------------------------------------------------------------- */
+
+static cn_err put_documents(cn_turn *t, cn_diag *diag) {
+    cn_context   *c = t->s->context;
+    const int64_t docs = cn_context_docs(c);
+    if (!cn_context_has_changed(c) && t->s->row->generation) return CN_OK;
+    cn_ledger_document *d = calloc((size_t)docs + 1, sizeof(*d));
+    if (!d) return CN_FAIL(diag, CN_ENOMEM, "no memory for %" PRId64 " documents", docs);
+    for (int64_t i = 0; i < docs; i++)
+        d[i] = (cn_ledger_document){cn_context_doc_at(c, i)->path, cn_context_doc_at(c, i)->piece};
+    cn_err err = cn_ledger_documents_put(t->s->writer, d, docs, &t->s->row->generation, diag);
+    if (!err) err = cn_session_put_choice(t->s, d, docs, diag);
+    free(d);
+    charge(t, &t->bill.store_ns);
+    return err;
+}
+
+static cn_err begin(cn_turn *t, cn_diag *diag) {
+    CN_TRY(cn_context_update(t->s->context, diag));
+    const cn_context_plan *plan = cn_context_get_plan(t->s->context);
+    t->bill.context_tokens = plan->tokens;
+    t->bill.cached_tokens = plan->cached_tokens;
+    t->bill.prefilled_tokens = plan->missing_tokens;
+    t->missing = plan->missing_tokens;
+    for (int i = 0; i < CN_MISS_COUNT; i++) {
+        t->bill.misses[i].count = plan->misses[i].count;
+        t->bill.misses[i].tokens = plan->misses[i].tokens;
+    }
+    charge(t, &t->bill.context_ns);
+    CN_TRY(put_documents(t, diag));
+
+    // The conversation as far as the store has it; what it lacks is replayed.
+    int64_t bytes = 0;
+    CN_TRY(cn_session_restore(t->s, &bytes, diag));
+    t->bill.bytes_read += bytes;
+    const int64_t held = cn_doc_tokens(t->s->doc);
+    t->replayed = t->s->tokens.count - held;
+    if (cn_tokens_put(&t->pending, t->s->tokens.token + held, t->replayed))
+        return CN_FAIL(diag, CN_ENOMEM, "no memory for a conversation");
+    charge(t, &t->bill.restore_ns);
+    CN_TRY(ask(t, diag));
+    charge(t, &t->bill.tokenize_ns);
+
+    const cn_err err = cn_ledger_turn_begin(
+        t->s->writer, (cn_ledger_text){t->opts.question, t->opts.question_bytes}, &t->number, diag);
+    charge(t, &t->bill.store_ns);
+    return err;
+}
+
+cn_err cn_turn_begin(cn_turn **out, cn_session *s, const cn_turn_opts *opts, cn_diag *diag) {
+    *out = NULL;
+    cn_turn *t = calloc(1, sizeof(*t));
+    if (!t) return CN_FAIL(diag, CN_ENOMEM, "no memory for a turn");
+    t->s = s;
+    t->opts = *opts;
+    if (t->opts.output_tokens_max <= 0) t->opts.output_tokens_max = CN_TURN_OUTPUT_TOKENS;
+    if (t->opts.sampling.top_p == 0) t->opts.sampling.top_p = 1;
+    t->begin_ns = t->mark_ns = cn_clock_ns();
+    t->step_started_ns = cn_clock_unix_ns();
+    t->bill.load_ns = s->host->load_ns;
+    s->host->load_ns = 0; // billed once, with the process's first turn
+    const cn_err err = begin(t, diag);
+    if (err) {
+        cn_turn_free(t);
+        return err;
+    }
+    *out = t;
+    return CN_OK;
+}
+
+/* ---- Steps ------------------------------------------------------------------------ */
+
+/* What the bill grew by since the last commit. */
+static cn_bill difference(const cn_bill *now, const cn_bill *before) {
+    // Every member is an int64_t, so a bill is an array of them.
+    _Static_assert(sizeof(cn_bill) % sizeof(int64_t) == 0, "a bill is numbers");
+    enum { NUMBERS = sizeof(cn_bill) / sizeof(int64_t) };
+    int64_t a[NUMBERS], b[NUMBERS];
+    cn_bill out;
+    memcpy(a, now, sizeof(a));
+    memcpy(b, before, sizeof(b));
+    for (size_t i = 0; i < NUMBERS; i++) a[i] -= b[i];
+    memcpy(&out, a, sizeof(out));
+    return out;
+}
+
+static cn_err commit(cn_turn *t, cn_stop stop, const cn_ledger_intent *intent, cn_diag *diag) {
+    cn_bill_set_wall(&t->bill, cn_clock_ns() - t->begin_ns);
+    const cn_bill          step_bill = difference(&t->bill, &t->committed);
+    const cn_ledger_commit c = {.step = t->steps,
+                                .kind = t->kind,
+                                .stop = stop,
+                                .token = t->step.token,
+                                .tokens = t->step.count,
+                                .started_ns = t->step_started_ns,
+                                .bill = &step_bill,
+                                .turn_bill = &t->bill,
+                                .intent = intent,
+                                .intents = intent ? 1 : 0,
+                                .result = t->has_result ? &t->result : NULL,
+                                .results = t->has_result ? 1 : 0};
+    CN_TRY(cn_ledger_step_commit(t->s->writer, &c, diag));
+    t->committed = t->bill;
+    if (cn_tokens_put(&t->s->tokens, t->step.token, t->step.count))
+        return CN_FAIL(diag, CN_ENOMEM, "no memory for a conversation");
+    t->step.count = 0;
+    t->steps++;
+    t->has_result = false;
+    t->step_started_ns = cn_clock_unix_ns();
+    charge(t, &t->bill.store_ns);
+    return CN_OK;
+}
+
+/* ---- Prefill of the view ------------------------------------------------------------ */
+
+static cn_err step_context(cn_turn *t, cn_diag *diag) {
+    bool            done;
+    cn_context_work work = {0};
+    CN_TRY(cn_context_prefill(t->s->context, &done, &work, diag));
+    charge(t, &t->bill.prefill_ns);
+    t->bill.prefill_ns -= work.store_ns;
+    t->bill.store_ns += work.store_ns;
+    t->bill.bytes_written += work.bytes_written;
+    t->missing -= work.tokens;
+    if (work.tokens && t->opts.on_prefill)
+        t->opts.on_prefill(t->opts.ctx, t->bill.prefilled_tokens - t->missing,
+                           t->bill.prefilled_tokens);
+    if (!done) return CN_OK;
+    // Few tokens would measure the reading of a file: they count only if nothing better is known.
+    if (t->bill.prefilled_tokens >= CN_DOCUMENT_TOKENS_MAX ||
+        (t->s->prefill_ns == 0 && t->bill.prefilled_tokens >= CN_STEP_ROWS)) {
+        CN_TRY(cn_session_put_rate(
+            t->s, (double)t->bill.prefill_ns / (double)t->bill.prefilled_tokens, diag));
+        charge(t, &t->bill.store_ns);
+    }
+    bool gone;
+    CN_TRY(cn_context_bind(t->s->context, t->s->view, &gone, diag));
+    charge(t, &t->bill.restore_ns);
+    if (gone) return CN_OK; // evicted by another process meanwhile: prefill again
+    t->phase = IN_PROMPT;
+    return CN_OK;
+}
+
+/* ---- The engine -------------------------------------------------------------------- */
+
+static void prepare_prompt(cn_turn *t) {
+    const int64_t left = t->pending.count - t->sent;
+    const int32_t n = left < CN_STEP_ROWS ? (int32_t)left : CN_STEP_ROWS;
+    t->slice = (cn_slice){.doc = t->s->doc,
+                          .token = t->pending.token + t->sent,
+                          .tokens = n,
+                          .view = n == left ? t->s->view : NULL};
+}
+
+static void prepare_decode(cn_turn *t) {
+    t->slice = (cn_slice){.doc = t->s->doc, .token = &t->token, .tokens = 1, .view = t->s->view};
+}
+
+cn_slice *cn_turn_slice(cn_turn *t) {
+    return &t->slice;
+}
+
+void cn_turn_ran(cn_turn *t, const cn_step_stats *stats) {
+    const bool is_prompt = t->phase == IN_PROMPT;
+    charge(t, &t->bill.queue_ns); // what of it was not this step
+    t->bill.queue_ns -= stats->wall_ns;
+    if (is_prompt) {
+        t->bill.prefill_ns += stats->self_ns;
+        t->bill.prompt_tokens += t->slice.tokens;
+        t->sent += t->slice.tokens;
+    } else {
+        t->bill.decode_ns += stats->self_ns;
+    }
+    t->bill.route_ns += stats->route_ns;
+    t->bill.attend_ns += stats->attend_ns;
+    t->bill.decode_ns += stats->wall_ns - stats->self_ns - stats->route_ns - stats->attend_ns;
+    t->bill.bytes_read += stats->bytes;
+    t->logits = t->slice.logits;
+    if (is_prompt && t->sent == t->pending.count) {
+        t->pending.count = t->sent = 0;
+        t->phase = IN_DECODE;
+    }
+}
+
+/* ---- Sampling ---------------------------------------------------------------------- */
+
+/* {"name":"...","arguments":{...}}: the arguments' text is kept as it was written. */
+static cn_err read_call(cn_turn *t) {
+    const cn_json_limits limits = {CN_TOOL_ARGUMENT_BYTES_MAX, 32, 10000};
+    cn_json_doc         *doc;
+    const char          *text = cn_buf_str(&t->call);
+    cn_buf_reset(&t->call_name);
+    cn_buf_reset(&t->call_arguments);
+    if (cn_json_parse(&doc, text, t->call.bytes, "tool call", &limits, NULL) == CN_OK) {
+        const char *name = cn_json_string(cn_json_get(cn_json_root(doc), "name"));
+        if (name) cn_buf_put_str(&t->call_name, name);
+        cn_json_free(doc);
+        const char *arguments = strstr(text, "\"arguments\"");
+        const char *open = arguments ? strchr(arguments, '{') : NULL;
+        const char *close = strrchr(text, '}');
+        if (name && open && close && close > open)
+            cn_buf_put(&t->call_arguments, open, (size_t)(close - open));
+    }
+    if (!t->call_name.bytes) cn_buf_put_str(&t->call_name, "?");
+    if (!t->call_arguments.bytes) cn_buf_put_str(&t->call_arguments, "{}");
+    return t->call_name.err ? t->call_name.err : t->call_arguments.err;
+}
+
+static void say(cn_turn *t, size_t from) {
+    if (t->opts.on_text && t->answer.bytes > from)
+        t->opts.on_text(t->opts.ctx, t->answer.data + from, t->answer.bytes - from);
+}
+
+/* The step ends: with a call, or the turn with it. */
+static cn_err end_generation(cn_turn *t, cn_stop stop, cn_diag *diag) {
+    const size_t from = t->answer.bytes;
+    cn_detok_end(&t->detok, &t->answer);
+    say(t, from);
+    if (!t->in_call || stop != CN_STOP_END) {
+        CN_TRY(commit(t, stop, NULL, diag));
+        t->stop = stop;
+        t->phase = IN_END;
+        return CN_OK;
+    }
+    t->in_call = false;
+    if (t->call_count == CN_TURN_CALLS_MAX) {
+        CN_TRY(commit(t, CN_STOP_LENGTH, NULL, diag));
+        t->stop = CN_STOP_LENGTH;
+        t->phase = IN_END;
+        return CN_OK;
+    }
+    if (read_call(t)) return CN_FAIL(diag, CN_ENOMEM, "no memory for a tool call");
+    const cn_ledger_intent intent = {.name = cn_buf_str(&t->call_name),
+                                     .arguments = {t->call_arguments.data, t->call_arguments.bytes},
+                                     .sampled = {t->call.data, t->call.bytes}};
+    CN_TRY(commit(t, CN_STOP_TOOL, &intent, diag));
+    cn_turn_call *call = &t->calls[t->call_count++];
+    snprintf(call->name, sizeof(call->name), "%s", intent.name);
+    call->state = CN_CALL_INTENT;
+    t->phase = IN_TOOL;
+    return CN_OK;
+}
+
+/* One token: sampled, appended to the step, and what it means. */
+static cn_err step_decode(cn_turn *t, cn_diag *diag) {
+    const cn_host *h = t->s->host;
+    cn_sampling    sampling = t->opts.sampling;
+    sampling.counter = (uint64_t)t->bill.output_tokens;
+    CN_TRY(cn_engine_sample(h->engine, t->logits, &sampling, &t->token, diag));
+    if (t->bill.output_tokens++ == 0) t->bill.ttft_ns = cn_clock_ns() - t->begin_ns;
+    if (cn_tokens_put(&t->step, &t->token, 1))
+        return CN_FAIL(diag, CN_ENOMEM, "no memory for a token");
+    charge(t, &t->bill.decode_ns);
+
+    if (t->token == h->roles.tool_call && !t->in_call) {
+        t->in_call = true;
+        cn_buf_reset(&t->call);
+    } else if (t->token != h->roles.end && t->in_call) {
+        cn_detok_put(&t->detok, h->tokenizer, t->token, &t->call);
+    } else if (t->token != h->roles.end) {
+        const size_t from = t->answer.bytes;
+        cn_detok_put(&t->detok, h->tokenizer, t->token, &t->answer);
+        say(t, from);
+    }
+    charge(t, &t->bill.tokenize_ns);
+    if (t->answer.err || t->call.err) return CN_FAIL(diag, CN_ENOMEM, "no memory for an answer");
+
+    // The last token goes through the engine with what comes next: a result, or the next turn.
+    const bool is_full = t->s->tokens.count + t->step.count + CN_STEP_ROWS >= CN_SESSION_TOKENS_MAX;
+    if (t->token == h->roles.end || t->bill.output_tokens >= t->opts.output_tokens_max || is_full) {
+        if (cn_tokens_put(&t->pending, &t->token, 1))
+            return CN_FAIL(diag, CN_ENOMEM, "no memory for a token");
+        return end_generation(t, t->token == h->roles.end ? CN_STOP_END : CN_STOP_LENGTH, diag);
+    }
+    prepare_decode(t);
+    return CN_OK;
+}
+
+/* ---- Tools ------------------------------------------------------------------------- */
+
+/* <tool_result> text <end> <assistant>, the text cut to its limit. */
+static cn_err append_result(cn_turn *t, cn_diag *diag) {
+    const cn_roles *r = &t->s->host->roles;
+    cn_tokens       tokens = {0};
+    cn_err          err = put_role(&tokens, r->tool_result);
+    if (!err) err = put_text(t, &tokens, cn_buf_str(&t->result_text), t->result_text.bytes, diag);
+    if (!err && tokens.count > CN_TURN_RESULT_TOKENS_MAX) {
+        static const char cut[] = "\n... the rest of the result is cut";
+        tokens.count = CN_TURN_RESULT_TOKENS_MAX;
+        err = put_text(t, &tokens, cut, sizeof(cut) - 1, diag);
+    }
+    if (!err) err = put_role(&tokens, r->end);
+    if (!err) err = put_role(&tokens, r->assistant);
+    if (!err) err = append(t, &tokens, diag);
+    cn_tokens_release(&tokens);
+    return err;
+}
+
+cn_err cn_turn_run_tool(cn_turn *t, cn_diag *diag) {
+    cn_assert(t->phase == IN_TOOL);
+    cn_turn_call  *call = &t->calls[t->call_count - 1];
+    cn_tool_ctx    ctx = {.repo = cn_context_repo(t->s->context)};
+    const cn_tool *tool = cn_tool_find(call->name);
+    const int64_t  started_ns = cn_clock_unix_ns();
+    cn_tool_state  state = CN_TOOL_FAILED;
+    cn_err         err = CN_OK;
+    const char    *arguments = cn_buf_str(&t->call_arguments);
+    if (t->opts.on_call) t->opts.on_call(t->opts.ctx, call->name, arguments, CN_CALL_INTENT);
+    cn_buf_reset(&t->result_text);
+    if (tool)
+        err = cn_tool_run(tool, &ctx, arguments, t->call_arguments.bytes, &t->result_text, &state,
+                          diag);
+    else
+        cn_buf_printf(&t->result_text, "no tool of the name %s", call->name);
+    cn_tool_ctx_release(&ctx);
+    if (!err && t->result_text.err) err = CN_FAIL(diag, CN_ENOMEM, "no memory for a tool's result");
+    call->ns = charge(t, &t->bill.tool_ns);
+    if (err) return err;
+    call->state = state == CN_TOOL_DONE ? CN_CALL_DONE : CN_CALL_FAILED;
+    if (t->opts.on_call) t->opts.on_call(t->opts.ctx, call->name, arguments, call->state);
+    t->result = (cn_ledger_result){.step = t->steps - 1,
+                                   .call = 0,
+                                   .state = call->state,
+                                   .exit = state == CN_TOOL_DONE ? 0 : 1,
+                                   .result = {t->result_text.data, t->result_text.bytes},
+                                   .started_ns = started_ns,
+                                   .ns = call->ns};
+    t->has_result = true;
+    CN_TRY(append_result(t, diag));
+    charge(t, &t->bill.tokenize_ns);
+    t->kind = CN_STEP_TOOL;
+    CN_TRY(commit(t, CN_STOP_TOOL, NULL, diag));
+    t->kind = CN_STEP_GENERATION;
+    t->phase = IN_PROMPT;
+    return CN_OK;
+}
+
+/* ---- The end ------------------------------------------------------------------------ */
+
+/* What the turn would have cost without the cache, and with routing in each cross layer. */
+static void count_otherwise(cn_turn *t) {
+    const cn_config *c = &t->s->host->model->config;
+    const int64_t    reused =
+        t->bill.cached_tokens + t->s->tokens.count - t->bill.prompt_tokens - t->bill.output_tokens;
+    t->bill.no_cache_ns =
+        t->bill.wall_ns + (int64_t)((double)(reused > 0 ? reused : 0) * t->s->prefill_ns);
+    t->bill.per_layer_routing_ns = t->bill.wall_ns + t->bill.route_ns * (c->cross_layers - 1);
+    t->bill.saved_ns = t->bill.no_cache_ns - t->bill.wall_ns;
+}
+
+static cn_err finish(cn_turn *t, cn_stop stop, cn_diag *diag) {
+    cn_bill_set_wall(&t->bill, cn_clock_ns() - t->begin_ns);
+    count_otherwise(t);
+    t->stop = stop;
+    t->is_over = true;
+    return cn_ledger_turn_finish(t->s->writer, stop,
+                                 (cn_ledger_text){t->answer.data, t->answer.bytes}, &t->bill, NULL,
+                                 0, diag);
+}
+
+/* The token that ended the answer goes into the conversation's pages now, so that they can be
+ * kept whole; then they are. */
+static cn_err step_end(cn_turn *t, cn_diag *diag) {
+    while (t->sent < t->pending.count) {
+        cn_step_stats stats;
+        prepare_prompt(t);
+        t->slice.view = NULL;
+        CN_TRY(cn_engine_step(t->s->host->engine, &t->slice, 1, &stats, diag));
+        t->sent += t->slice.tokens;
+    }
+    t->pending.count = t->sent = 0;
+    charge(t, &t->bill.decode_ns);
+    int64_t bytes = 0;
+    cn_session_store(t->s, &bytes);
+    t->bill.bytes_written += bytes;
+    charge(t, &t->bill.store_ns);
+    return finish(t, t->stop, diag);
+}
+
+static cn_err step(cn_turn *t, cn_turn_need *need, cn_diag *diag) {
+    *need = CN_TURN_ENGINE;
+    for (;;) switch (t->phase) {
+        case IN_CONTEXT:
+            CN_TRY(step_context(t, diag));
+            continue;
+        case IN_PROMPT:
+            prepare_prompt(t);
+            return CN_OK;
+        case IN_DECODE:
+            CN_TRY(step_decode(t, diag));
+            if (t->phase == IN_DECODE) return CN_OK;
+            continue;
+        case IN_TOOL:
+            *need = CN_TURN_TOOL;
+            return CN_OK;
+        case IN_END:
+            if (!t->is_over) CN_TRY(step_end(t, diag));
+            *need = CN_TURN_DONE;
+            return CN_OK;
+        }
+}
+
+void cn_turn_stop_now(cn_turn *t, cn_stop stop) {
+    if (t->is_over) return;
+    // The conversation is what was committed; its document is restored by the next turn.
+    t->s->is_restored = false;
+    t->phase = IN_END;
+    const cn_err err = finish(t, stop, NULL);
+    if (err) cn_log(CN_LOG_ERROR, "turn %d stays open: %s", t->number, cn_err_name(err));
+}
+
+cn_err cn_turn_step(cn_turn *t, cn_turn_need *need_out, cn_diag *diag) {
+    const cn_err err = step(t, need_out, diag);
+    if (err) {
+        *need_out = CN_TURN_DONE;
+        cn_turn_stop_now(t, CN_STOP_ERROR);
+    }
+    return err;
+}
+
+cn_err cn_turn_run(cn_turn *t, const atomic_bool *cancel, cn_diag *diag) {
+    cn_turn_need need;
+    cn_err       err = CN_OK;
+    while (!err) {
+        err = cn_turn_step(t, &need, diag);
+        if (err || need == CN_TURN_DONE) break;
+        if (cancel && atomic_load(cancel)) {
+            cn_turn_stop_now(t, CN_STOP_CANCEL);
+            return CN_OK;
+        }
+        if (need == CN_TURN_TOOL) {
+            err = cn_turn_run_tool(t, diag);
+        } else {
+            cn_step_stats stats;
+            err = cn_engine_step(t->s->host->engine, cn_turn_slice(t), 1, &stats, diag);
+            if (!err) cn_turn_ran(t, &stats);
+        }
+    }
+    if (err) cn_turn_stop_now(t, CN_STOP_ERROR);
+    return err;
+}
+
+int32_t cn_turn_number(const cn_turn *t) {
+    return t->number;
+}
+
+const cn_bill *cn_turn_bill(const cn_turn *t) {
+    return &t->bill;
+}
+
+cn_stop cn_turn_stop(const cn_turn *t) {
+    return t->stop;
+}
+
+const char *cn_turn_text(const cn_turn *t) {
+    return cn_buf_str(&t->answer);
+}
+
+const cn_turn_call *cn_turn_call_at(const cn_turn *t, int32_t i) {
+    return i >= 0 && i < t->call_count ? &t->calls[i] : NULL;
+}
+
+const float *cn_turn_logits(const cn_turn *t) {
+    return t->logits;
+}
+
+void cn_turn_free(cn_turn *t) {
+    if (!t) return;
+    cn_tokens_release(&t->pending);
+    cn_tokens_release(&t->step);
+    cn_buf_release(&t->answer);
+    cn_buf_release(&t->call);
+    cn_buf_release(&t->call_name);
+    cn_buf_release(&t->call_arguments);
+    cn_buf_release(&t->result_text);
+    free(t);
+}

@@ -1,0 +1,295 @@
+/*
+ * test_session.c - A repository kept, asked over many turns, and the same bits whatever happens.
+ *
+ * The model is a tiny random one: what it says means nothing, but every path through context,
+ * turn, ledger and page store is the real one, and its logits are compared bit for bit.
+ */
+#include "tests/test.h"
+
+#include "base/fault.h"
+#include "sessions/session.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { TURNS = 4, OUTPUT = 12, VOCAB_MAX = 512 };
+
+static int folders; // each test has its own
+
+__attribute__((format(printf, 1, 2))) static void shell(const char *fmt, ...) {
+    char    command[2048];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(command, sizeof(command), fmt, args);
+    va_end(args);
+    t_note("%s", command);
+    assert_int_equal(system(command), 0);
+}
+
+/* A repository of a few real sources of this project. */
+static const char *new_repo(void) {
+    static char path[256];
+    snprintf(path, sizeof(path), "%s/repo%d", t_tmp_dir(), folders++);
+    shell("mkdir -p %s/base && cd %s && git init -q . && git config user.name t && "
+          "git config user.email t@example.invalid && cp %s/base/err.[ch] %s/base/buf.[ch] base && "
+          "cp %s/base/README.md . && git add -A && git commit -qm one",
+          path, path, CN_SOURCE_DIR, CN_SOURCE_DIR, CN_SOURCE_DIR);
+    return path;
+}
+
+static const char *new_state(void) {
+    static char path[4][256];
+    char       *p = path[folders % 4];
+    snprintf(p, sizeof(path[0]), "%s/state%d", t_tmp_dir(), folders++);
+    return p;
+}
+
+static cn_host *open_host(const char *state, int32_t threads) {
+    cn_host *h;
+    assert_err(cn_host_open(&h,
+                            &(cn_host_opts){.model_folder = CN_SOURCE_DIR "/tests/golden/tiny-a",
+                                            .state_folder = state,
+                                            .threads = threads,
+                                            .cache_bytes = 256 << 20},
+                            &t_diag),
+               CN_OK);
+    return h;
+}
+
+static cn_session *open_session(cn_host *h, const char *repo, bool is_continued) {
+    cn_session *s;
+    assert_err(cn_session_open(&s, h,
+                               &(cn_session_opts){.folder = repo, .is_continued = is_continued},
+                               &t_diag),
+               CN_OK);
+    return s;
+}
+
+typedef struct asked {
+    cn_bill bill;
+    float   logits[VOCAB_MAX];
+    char    text[1024];
+    cn_stop stop;
+} asked;
+
+/* One turn; its bill must add up. */
+static asked ask(cn_session *s, int number) {
+    char     question[64];
+    asked    a;
+    cn_turn *t;
+    snprintf(question, sizeof(question), "question %d: where is cn_buf_put?", number);
+    assert_err(cn_turn_begin(&t, s,
+                             &(cn_turn_opts){.question = question,
+                                             .question_bytes = strlen(question),
+                                             .output_tokens_max = OUTPUT},
+                             &t_diag),
+               CN_OK);
+    assert_err(cn_turn_run(t, NULL, &t_diag), CN_OK);
+    a.bill = *cn_turn_bill(t);
+    a.stop = cn_turn_stop(t);
+    snprintf(a.text, sizeof(a.text), "%s", cn_turn_text(t));
+    memcpy(a.logits, cn_turn_logits(t), 263 * sizeof(float));
+    assert_err(cn_bill_check(&a.bill, &t_diag), CN_OK);
+    assert_true(a.bill.output_tokens > 0 && a.bill.prompt_tokens > 0);
+    cn_turn_free(t);
+    return a;
+}
+
+static void assert_same(const asked *a, const asked *b, const char *what) {
+    t_note("%s", what);
+    assert_string_equal(a->text, b->text);
+    assert_memory_equal(a->logits, b->logits, 263 * sizeof(float));
+}
+
+/* What every other run is compared with: all turns in one process, one thread. */
+static void run_plain(const char *repo, asked out[TURNS]) {
+    cn_host    *h = open_host(new_state(), 1);
+    cn_session *s = open_session(h, repo, false);
+    for (int i = 0; i < TURNS; i++) out[i] = ask(s, i);
+    assert_int_equal(out[0].bill.cached_tokens, 0);
+    assert_true(out[0].bill.prefilled_tokens > 1000);
+    for (int i = 1; i < TURNS; i++) assert_int_equal(out[i].bill.prefilled_tokens, 0);
+    cn_session_close(s);
+    cn_host_close(h);
+}
+
+static void test_same_bits_whatever_happens(void **state) {
+    (void)state;
+    const char *repo = new_repo(), *folder = new_state();
+    asked       want[TURNS], got;
+    run_plain(repo, want);
+
+    // Every turn in a process of its own (a host of its own), two threads: nothing is prefilled
+    // again, and the conversation is restored, not replayed.
+    for (int i = 0; i < TURNS; i++) {
+        cn_host    *h = open_host(folder, 2);
+        cn_session *s = open_session(h, repo, i > 0);
+        got = ask(s, i);
+        assert_same(&want[i], &got, "a host for each turn");
+        assert_int_equal(got.bill.prefilled_tokens, i ? 0 : want[0].bill.prefilled_tokens);
+        assert_int_equal(got.bill.prompt_tokens, want[i].bill.prompt_tokens);
+        cn_session_close(s);
+        cn_host_close(h);
+    }
+
+    // The cache deleted between turns: a prefill and a replay, nothing else.
+    folder = new_state();
+    for (int i = 0; i < TURNS; i++) {
+        shell("rm -rf %s/cache", folder);
+        cn_host    *h = open_host(folder, 2);
+        cn_session *s = open_session(h, repo, i > 0);
+        got = ask(s, i);
+        assert_same(&want[i], &got, "without a cache");
+        assert_int_equal(got.bill.prefilled_tokens, want[0].bill.prefilled_tokens);
+        assert_true(i == 0 || got.bill.prompt_tokens > want[i].bill.prompt_tokens);
+        cn_session_close(s);
+        cn_host_close(h);
+    }
+}
+
+/* Tokens of documents that are in one list of keys and not in the other. */
+typedef struct keys {
+    cn_hash key[512];
+    int32_t tokens[512];
+    int     count;
+} keys;
+
+static keys keys_of(cn_session *s) {
+    keys        k = {.count = 0};
+    cn_context *c = cn_session_context(s);
+    for (int64_t i = 0; i < cn_context_docs(c) && k.count < 512; i++) {
+        k.key[k.count] = cn_context_doc_at(c, i)->piece.key;
+        k.tokens[k.count++] = cn_context_doc_at(c, i)->piece.tokens;
+    }
+    return k;
+}
+
+static int64_t tokens_only_in(const keys *a, const keys *b) {
+    int64_t tokens = 0;
+    for (int i = 0; i < a->count; i++) {
+        bool found = false;
+        for (int j = 0; j < b->count; j++) found |= cn_hash_is_equal(&a->key[i], &b->key[j]);
+        if (!found) tokens += a->tokens[i];
+    }
+    return tokens;
+}
+
+static void test_only_what_changed_is_prefilled(void **state) {
+    (void)state;
+    const char *repo = new_repo();
+    cn_host    *h = open_host(new_state(), 2);
+    cn_session *s = open_session(h, repo, false);
+    ask(s, 0);
+    const keys before = keys_of(s);
+
+    shell("cd %s && sed -i '20i // one more line' base/buf.c", repo);
+    asked a = ask(s, 1);
+    keys  after = keys_of(s);
+    assert_true(a.bill.prefilled_tokens > 0);
+    assert_int_equal(a.bill.prefilled_tokens, tokens_only_in(&after, &before));
+    assert_int_equal(a.bill.misses[CN_MISS_CHANGED].tokens, a.bill.prefilled_tokens);
+    assert_int_equal(a.bill.context_tokens, a.bill.cached_tokens + a.bill.prefilled_tokens);
+
+    // Committed: the same bytes, nothing to do.  Back again: nothing either.
+    shell("cd %s && git commit -qam two", repo);
+    assert_int_equal(ask(s, 2).bill.prefilled_tokens, 0);
+    shell("cd %s && git checkout -q HEAD~1", repo);
+    assert_int_equal(ask(s, 3).bill.prefilled_tokens, 0);
+    after = keys_of(s);
+    assert_int_equal(tokens_only_in(&after, &before), 0);
+
+    // Another branch with a new file, and back.
+    shell(
+        "cd %s && git checkout -q -b side && printf 'int added(void)\\n{\\n    return 1;\\n}\\n' > "
+        "added.c && git add added.c && git commit -qm three",
+        repo);
+    a = ask(s, 4);
+    after = keys_of(s);
+    assert_int_equal(a.bill.prefilled_tokens, tokens_only_in(&after, &before));
+    assert_int_equal(a.bill.misses[CN_MISS_NEW].count, 1);
+    shell("cd %s && git checkout -q HEAD~1", repo);
+    assert_int_equal(ask(s, 5).bill.prefilled_tokens, 0);
+
+    // Logits after all of that: those of a fresh session that asks the same over the same view.
+    cn_session_close(s);
+    cn_host_close(h);
+}
+
+static void test_one_writer(void **state) {
+    (void)state;
+    const char *repo = new_repo();
+    cn_host    *h = open_host(new_state(), 1);
+    cn_session *s = open_session(h, repo, false), *second;
+    ask(s, 0);
+    assert_err(
+        cn_session_open(&second, h, &(cn_session_opts){.id = cn_session_row(s)->id}, &t_diag),
+        CN_EBUSY);
+    assert_err(cn_session_open(&second, h, &(cn_session_opts){.id = "nobody"}, &t_diag),
+               CN_ENOTFOUND);
+    assert_err(
+        cn_session_open(&second, h, &(cn_session_opts){.folder = "/nowhere/at/all"}, &t_diag),
+        CN_ENOTFOUND);
+    cn_session_close(s);
+    cn_host_close(h);
+}
+
+/* The process dies at the n-th fault point of a turn: the session opens, says so, goes on, and
+ * no finished turn is lost. */
+static void test_a_crash_loses_no_finished_turn(void **state) {
+    (void)state;
+    const char *repo = new_repo();
+    asked       want[TURNS];
+    run_plain(repo, want);
+    const int step = t_is_sanitized() ? 23 : 5; // the long form tries each point
+    for (int n = 1, ended = 0; !ended; n += step) {
+        const char *folder = new_state();
+        cn_host    *h = open_host(folder, 1);
+        cn_session *s = open_session(h, repo, false);
+        ask(s, 0);
+        cn_session_close(s);
+        cn_host_close(h);
+        fflush(NULL);
+        const pid_t pid = fork();
+        if (pid == 0) {
+            cn_fault_arm(CN_FAULT_CRASH, n);
+            h = open_host(folder, 1);
+            s = open_session(h, repo, true);
+            ask(s, 1);
+            cn_session_close(s);
+            cn_host_close(h);
+            _exit(0);
+        }
+        int status;
+        waitpid(pid, &status, 0);
+        t_note("crash at point %d", n);
+        ended = WIFEXITED(status);
+        if (ended) assert_int_equal(WEXITSTATUS(status), 0);
+        h = open_host(folder, 1);
+        s = open_session(h, repo, true);
+        const int32_t turns = cn_session_row(s)->turns;
+        assert_true(turns == 1 || turns == 2);
+        assert_true(turns == 2 || !cn_session_interrupted(s));
+        if (ended) {
+            const asked got = ask(s, 2);
+            assert_same(&want[2], &got, "nothing happened");
+        } else if (turns == 1) { // it died before its turn was on disk
+            const asked got = ask(s, 1);
+            assert_same(&want[1], &got, "asked again");
+        } else {
+            ask(s, 2);
+        }
+        cn_session_close(s);
+        cn_host_close(h);
+        shell("rm -rf %s", folder);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_same_bits_whatever_happens),
+        cmocka_unit_test(test_only_what_changed_is_prefilled),
+        cmocka_unit_test(test_one_writer),
+        cmocka_unit_test(test_a_crash_loses_no_finished_turn),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
