@@ -1,0 +1,76 @@
+/*
+ * cli.h - What the commands of the cairn binary share: options, output, exit status.
+ *
+ * Every command takes --json: one compact object, the last line of stdout; a failure is
+ * {"error":{"code":"ENOTFOUND","message":"..."}}.
+ *
+ * Layer: runtime.
+ */
+#ifndef CN_RUNTIME_CLI_H
+#define CN_RUNTIME_CLI_H
+
+#include "base/err.h"
+#include "base/json.h"
+#include "sessions/host.h"
+
+CN_C_BEGIN
+
+/* Exit status. */
+enum { CN_EXIT_DONE = 0, CN_EXIT_FAILED = 1, CN_EXIT_USAGE = 2, CN_EXIT_INTERRUPTED = 130 };
+
+enum { CN_PATH_BYTES = 4096 }; // PATH_MAX: realpath writes that much
+
+/* Options that every command understands. */
+typedef struct cn_cli {
+    const char *command; // "model verify"
+    const char *model;   // --model DIR; NULL: look for it
+    const char *isa;     // --isa NAME; NULL: the fastest
+    int32_t     threads; // --threads N; 0: one for each core
+    const char *state;   // --state DIR; NULL: CAIRN_STATE, else XDG's state folder
+    bool        json;    // --json
+} cn_cli;
+
+/* One long option: --name VALUE (value is set) or --name (flag is set). */
+typedef struct cn_option {
+    const char  *name;   // without dashes
+    char         letter; // -x; 0: none
+    const char **value;  // one of the three, or NULL
+    int32_t     *number;
+    bool        *flag;
+    const char  *help;
+} cn_option;
+
+/* Read options and operands of one command.  `options` ends with a zeroed entry; the common
+ * ones are known besides.  Operands move to the front of argv; their count is returned.
+ * --help prints `usage` with all options and exits; a wrong option exits with 2. */
+int cn_cli_parse(cn_cli *cli, int argc, char **argv, const char *usage, const cn_option *options);
+
+/* Print the failure as `cli` wants it and return CN_EXIT_FAILED. */
+int cn_cli_fail(const cn_cli *cli, cn_err err, const cn_diag *diag);
+/* Say what is wrong with the command line, on stderr, and return CN_EXIT_USAGE. */
+int cn_cli_usage(const cn_cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Print a finished JSON object and a line end; CN_EXIT_DONE, or FAILED if it did not fit. */
+int cn_cli_put_json(const cn_cli *cli, cn_buf *buf);
+
+/* The model folder: --model, CAIRN_MODEL, else beside the executable (never the working
+ * directory).  CN_ENOTFOUND names what was tried. */
+cn_err cn_cli_find_model(const cn_cli *cli, char path_out[CN_PATH_BYTES], cn_diag *diag);
+
+/* Open what sessions share, as the options say: model, state folder, engine. */
+cn_err cn_cli_open_host(const cn_cli *cli, cn_host **out, cn_diag *diag);
+
+/* 31870 as "31,870"; the text is valid for the next few calls. */
+const char *cn_cli_count(int64_t n);
+
+/* The commands; argv[0] is the first word behind their name. */
+int cn_cmd_model(int argc, char **argv);
+int cn_cmd_bench(int argc, char **argv);
+int cn_cmd_ask(int argc, char **argv);
+int cn_cmd_sessions(int argc, char **argv);
+int cn_cmd_context(int argc, char **argv);
+int cn_cmd_cost(int argc, char **argv);
+int cn_cmd_cache(int argc, char **argv);
+
+CN_C_END
+
+#endif

@@ -1,0 +1,126 @@
+/* cmd_bench.c - cairn bench ops: every op, its time, and how near it is to the roof. */
+#include "engine/model.h"
+#include "engine/opbench.h"
+#include "runtime/cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char usage[] =
+    "usage: cairn bench ops [--only OP] [--ms N]    each op at the model's dims: time, GB/s,\n"
+    "                                               Gop/s, percent of the roof of the same run\n";
+
+typedef struct table {
+    const cn_cli  *cli;
+    cn_json_writer w;
+} table;
+
+static void on_row(void *ctx, const cn_opbench_row *row) {
+    table *t = ctx;
+    if (!t->cli->json) {
+        char gop[16] = "";
+        if (row->gop_s > 0) snprintf(gop, sizeof(gop), "%.1f", row->gop_s);
+        printf("%-14s %-44s %9.1f %9.1f %8.1f %8s %5.0f %%  %s\n", row->op, row->shape, row->us,
+               row->us_median, row->gb_s, gop, row->percent, row->bound);
+        fflush(stdout);
+        return;
+    }
+    cn_json_open(&t->w, '{');
+    const struct {
+        const char *key, *text;
+    } texts[] = {{"op", row->op}, {"shape", row->shape}, {"bound", row->bound}};
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        cn_json_put_key(&t->w, texts[i].key);
+        cn_json_put_string(&t->w, texts[i].text);
+    }
+    const struct {
+        const char *key;
+        double      value;
+    } numbers[] = {{"us", row->us},       {"us_median", row->us_median}, {"gb_s", row->gb_s},
+                   {"gop_s", row->gop_s}, {"roof_us", row->roof_us},     {"percent", row->percent}};
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        cn_json_put_key(&t->w, numbers[i].key);
+        cn_json_put_f64(&t->w, numbers[i].value, 5);
+    }
+    cn_json_close(&t->w, '}');
+}
+
+static void put_roofs(table *t, const cn_opbench_roofs *r) {
+    if (!t->cli->json) {
+        printf("\nroofs of this run, %d threads: bf16 %.0f Gop/s, int8 %.0f, f32 %.0f", r->threads,
+               r->bf16_gop_s, r->int8_gop_s, r->f32_gop_s);
+        if (r->weights_bytes)
+            printf("; reading %.1f MB of weights %.1f GB/s", (double)r->weights_bytes / 1e6,
+                   r->weights_gb_s);
+        puts("");
+        return;
+    }
+    const struct {
+        const char *key;
+        double      value;
+    } roofs[] = {{"bf16_gop_s", r->bf16_gop_s},
+                 {"int8_gop_s", r->int8_gop_s},
+                 {"f32_gop_s", r->f32_gop_s},
+                 {"weights_gb_s", r->weights_gb_s},
+                 {"weights_bytes", (double)r->weights_bytes},
+                 {"threads", r->threads}};
+    cn_json_open(&t->w, '{');
+    for (size_t i = 0; i < sizeof(roofs) / sizeof(roofs[0]); i++) {
+        cn_json_put_key(&t->w, roofs[i].key);
+        cn_json_put_f64(&t->w, roofs[i].value, 9);
+    }
+    cn_json_close(&t->w, '}');
+}
+
+static int bench_ops(const cn_cli *cli, const char *only, int32_t case_ms) {
+    cn_diag          diag = {0};
+    char             folder[CN_PATH_BYTES];
+    cn_model        *m;
+    cn_buf           buf = {0};
+    cn_opbench_roofs roofs;
+    table            t = {cli, cn_json_writer_on(&buf)};
+    cn_err           err = cn_cli_find_model(cli, folder, &diag);
+    if (!err) err = cn_model_open(&m, folder, &diag);
+    if (err) return cn_cli_fail(cli, err, &diag);
+    const cn_opbench_opts opts = {.config = &m->config,
+                                  .isa = cli->isa,
+                                  .threads = cli->threads,
+                                  .case_ms = case_ms,
+                                  .only = only,
+                                  .on_row = on_row,
+                                  .ctx = &t};
+    cn_json_open(&t.w, '{');
+    cn_json_put_key(&t.w, "ops");
+    cn_json_open(&t.w, '[');
+    if (!cli->json)
+        printf("%-14s %-44s %9s %9s %8s %8s %7s  %s\n", "op", "shape", "best us", "median", "GB/s",
+               "Gop/s", "of roof", "bound");
+    err = cn_opbench_run(&opts, &roofs, &diag);
+    cn_json_close(&t.w, ']');
+    cn_model_close(m);
+    if (err) {
+        cn_buf_release(&buf);
+        return cn_cli_fail(cli, err, &diag);
+    }
+    cn_json_put_key(&t.w, "roofs");
+    put_roofs(&t, &roofs);
+    cn_json_close(&t.w, '}');
+    if (cli->json) return cn_cli_put_json(cli, &buf);
+    cn_buf_release(&buf);
+    return CN_EXIT_DONE;
+}
+
+int cn_cmd_bench(int argc, char **argv) {
+    cn_cli          cli = {.command = "bench"};
+    const char     *only = NULL;
+    int32_t         case_ms = 0;
+    const cn_option options[] = {
+        {.name = "only", .value = &only, .help = "cases whose op starts with this"},
+        {.name = "ms", .number = &case_ms, .help = "time for each case; 0: 150"},
+        {0},
+    };
+    const int operands = cn_cli_parse(&cli, argc, argv, usage, options);
+    if (operands != 1 || strcmp(argv[0], "ops") != 0) return cn_cli_usage(&cli, "want: ops");
+    cli.command = "bench ops";
+    return bench_ops(&cli, only, case_ms);
+}

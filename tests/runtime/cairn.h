@@ -1,0 +1,100 @@
+/*
+ * cairn.h - Run the cairn command as its users do, and read the JSON that it prints.
+ */
+#ifndef CN_TESTS_RUNTIME_CAIRN_H
+#define CN_TESTS_RUNTIME_CAIRN_H
+
+#include "tests/test.h"
+
+#include "base/json.h"
+
+#include <limits.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+typedef struct t_result {
+    char output[1 << 18]; // stdout and stderr
+    int  status;
+} t_result;
+
+/* build/<config>/cairn, which stands two folders above the test program. */
+static inline const char *t_cairn_path(void) {
+    static char   self[PATH_MAX + 8];
+    const ssize_t bytes = readlink("/proc/self/exe", self, PATH_MAX - 1);
+    assert_true(bytes > 0);
+    self[bytes] = 0;
+    char *end = strstr(self, "/tests/runtime/");
+    assert_non_null(end);
+    snprintf(end, 8, "/cairn");
+    return self;
+}
+
+/* Run `cairn ARGUMENTS`; the result is valid until the next call. */
+__attribute__((format(printf, 1, 2))) static inline const t_result *t_cairn(const char *fmt, ...) {
+    static t_result r;
+    char            arguments[4096], command[PATH_MAX + 4200];
+    va_list         args;
+    va_start(args, fmt);
+    vsnprintf(arguments, sizeof(arguments), fmt, args);
+    va_end(args);
+    snprintf(command, sizeof(command), "%s %s 2>&1", t_cairn_path(), arguments);
+    t_note("%s", command);
+    FILE *f = popen(command, "r");
+    assert_non_null(f);
+    r.output[fread(r.output, 1, sizeof(r.output) - 1, f)] = 0;
+    const int status = pclose(f);
+    assert_true(WIFEXITED(status));
+    r.status = WEXITSTATUS(status);
+    return &r;
+}
+
+/* The last line of the output as JSON; freed by cn_json_free. */
+static inline cn_json_doc *t_last_line(const t_result *r) {
+    const cn_json_limits limits = {1 << 20, 16, 100000};
+    size_t               end = strlen(r->output);
+    if (end == 0 || r->output[end - 1] != '\n') t_fail(__FILE__, __LINE__, "%s", r->output);
+    size_t begin = --end;
+    while (begin > 0 && r->output[begin - 1] != '\n') begin--;
+    cn_json_doc *doc;
+    if (cn_json_parse(&doc, r->output + begin, end - begin, "output", &limits, &t_diag))
+        t_fail(__FILE__, __LINE__, "%s: %s", t_diag.text, r->output);
+    return doc;
+}
+
+/* The member at `path`, names with dots between; fails the test if there is none. */
+static inline const cn_json *t_member(const cn_json_doc *doc, const char *path) {
+    char           name[64];
+    const cn_json *v = cn_json_root(doc);
+    for (const char *p = path; *p;) {
+        const size_t bytes = strcspn(p, ".");
+        snprintf(name, sizeof(name), "%.*s", (int)bytes, p);
+        v = cn_json_get(v, name);
+        p += bytes + (p[bytes] == '.');
+    }
+    if (!v) t_fail(__FILE__, __LINE__, "no member %s", path);
+    return v;
+}
+
+static inline int64_t t_int(const cn_json_doc *doc, const char *path) {
+    int64_t n = 0;
+    assert_true(cn_json_int64(t_member(doc, path), &n));
+    return n;
+}
+
+static inline double t_f64(const cn_json_doc *doc, const char *path) {
+    double d = 0;
+    assert_true(cn_json_f64(t_member(doc, path), &d));
+    return d;
+}
+
+/* A failure: status 1 and {"error":{"code","message"}} with these words. */
+static inline void t_assert_error(const t_result *r, const char *code, const char *text) {
+    cn_json_doc *doc = t_last_line(r);
+    assert_int_equal(r->status, 1);
+    assert_string_equal(cn_json_string(t_member(doc, "error.code")), code);
+    if (!strstr(cn_json_string(t_member(doc, "error.message")), text))
+        t_fail(__FILE__, __LINE__, "%s lacks %s", r->output, text);
+    cn_json_free(doc);
+}
+
+#endif
