@@ -323,8 +323,13 @@ typedef struct next {
 } next;
 
 static bool is_kept_path(const cn_context *c, const char *path) {
-    return bsearch(&path, c->kept_path, (size_t)c->kept_paths, sizeof(*c->kept_path), by_text) !=
-           NULL;
+    return c->kept_paths &&
+           bsearch(&path, c->kept_path, (size_t)c->kept_paths, sizeof(*c->kept_path), by_text);
+}
+
+static bool is_kept_key(const cn_context *c, const cn_hash *key) {
+    return c->kept_keys &&
+           bsearch(key, c->kept_key, (size_t)c->kept_keys, sizeof(*c->kept_key), by_bytes);
 }
 
 /* What an earlier entry of the same path and id knew. */
@@ -421,8 +426,7 @@ static cn_err gather(cn_context *c, const next *n, cn_context_doc **doc_out, cn_
         for (int32_t p = 0; p < e->pieces; p++) {
             // Why it would be missing, if it is: a path that was not there before, or bytes
             // that are others; what was there before and is gone was evicted.
-            const bool    was_there = bsearch(&e->piece[p].key, c->kept_key, (size_t)c->kept_keys,
-                                              sizeof(*c->kept_key), by_bytes) != NULL;
+            const bool    was_there = is_kept_key(c, &e->piece[p].key);
             const cn_miss why = was_there                        ? CN_MISS_EVICTED
                                 : is_kept_path(c, e->file->path) ? CN_MISS_CHANGED
                                                                  : CN_MISS_NEW;

@@ -147,7 +147,7 @@ static cn_err begin(cn_turn *t, cn_diag *diag) {
     t->bill.bytes_read += bytes;
     const int64_t held = cn_doc_tokens(t->s->doc);
     t->replayed = t->s->tokens.count - held;
-    if (cn_tokens_put(&t->pending, t->s->tokens.token + held, t->replayed))
+    if (t->replayed && cn_tokens_put(&t->pending, t->s->tokens.token + held, t->replayed))
         return CN_FAIL(diag, CN_ENOMEM, "no memory for a conversation");
     charge(t, &t->bill.restore_ns);
     CN_TRY(ask(t, diag));
