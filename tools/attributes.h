@@ -1,9 +1,8 @@
 /*
  * attributes.h - gitattributes(5): what the files called .gitattributes say of a path.
  *
- * Only the attributes that decide about a list are looked at.  Ours because libgit2 looks
- * for the files again at every question, with six readlink() each: two thirds of the time
- * of a list.
+ * Only the attributes that decide about a list are looked at.  Ours because libgit2 1.5
+ * looks for the files on disk again at every question, which was most of a list's time.
  *
  *   cn_attributes_define    for each file that may define macros, weakest first
  *   cn_attributes_parse     each file

@@ -4,6 +4,7 @@
  */
 #include "tools/repo.h"
 #include "base/fault.h"
+#include "base/file.h"
 #include "tools/process.h"
 #include "tools/repo_int.h"
 
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -215,10 +217,12 @@ void cn_repo_forget_folder(cn_repo *repo) {
     repo->folder_fd = -1;
 }
 
-/* Whether the `bytes` bytes at `name` may be a component of a path. */
+/* Whether the `bytes` bytes at `name` may be a component of a path: no way up, and none to
+ * what is git's own. */
 static bool is_component(const char *name, size_t bytes) {
     return bytes > 0 && !(bytes == 1 && name[0] == '.') &&
-           !(bytes == 2 && name[0] == '.' && name[1] == '.');
+           !(bytes == 2 && name[0] == '.' && name[1] == '.') &&
+           !(bytes == 4 && strncasecmp(name, ".git", 4) == 0);
 }
 
 int cn_repo_at(cn_repo *repo, const char *path, const char **name_out) {
@@ -332,6 +336,36 @@ cn_err cn_repo_read_rules(cn_repo *repo, const char *path, cn_buf *text, bool *i
     const cn_err err = cn_repo_read_fd(text, fd, path, CN_REPO_IGNORE_BYTES_MAX, diag);
     close(fd);
     return err;
+}
+
+cn_err cn_repo_read_outside(const char *path, cn_buf *text, cn_diag *diag) {
+    const cn_err err = cn_file_read(text, path, CN_REPO_IGNORE_BYTES_MAX, diag);
+    return err == CN_ENOTFOUND || err == CN_EINVAL ? CN_OK : err; // EINVAL: /dev/null
+}
+
+cn_err cn_repo_read_info(cn_repo *repo, const char *name, cn_buf *text, cn_diag *diag) {
+    git_buf folder = {0};
+    char    path[4096];
+    if (git_repository_item_path(&folder, repo->git, GIT_REPOSITORY_ITEM_INFO))
+        return FAIL_GIT(diag, CN_EIO, "%s", repo->root);
+    snprintf(path, sizeof(path), "%s%s", folder.ptr, name);
+    git_buf_dispose(&folder);
+    return cn_repo_read_outside(path, text, diag);
+}
+
+cn_err cn_repo_read_user(git_config *config, const char *key, const char *name, cn_buf *text,
+                         cn_diag *diag) {
+    const char *home = getenv("HOME"), *xdg = getenv("XDG_CONFIG_HOME");
+    char        path[4096] = "";
+    git_buf     said = {0};
+    if (git_config_get_path(&said, config, key) == 0)
+        snprintf(path, sizeof(path), "%s", said.ptr);
+    else if (xdg && xdg[0])
+        snprintf(path, sizeof(path), "%s/git/%s", xdg, name);
+    else if (home)
+        snprintf(path, sizeof(path), "%s/.config/git/%s", home, name);
+    git_buf_dispose(&said);
+    return path[0] ? cn_repo_read_outside(path, text, diag) : CN_OK;
 }
 
 cn_err cn_repo_read_ignore(cn_repo *repo, const char *path, cn_ignore **out, cn_diag *diag) {

@@ -114,7 +114,7 @@ typedef struct cn_repo_file {
     int64_t      bytes; // of what git would store; where skip says why not, of the file
     int32_t      mode;  // as git has it: 0100644, 0100755, 0120000, 0160000, 0040000
     cn_repo_skip skip;
-    bool         is_changed;           // not what the index holds: only the working tree has it
+    bool         is_changed;           // only the working tree has it, not the index
     char         id[CN_REPO_ID_BYTES]; // "" only if skip is set and the id is not known cheaply
 } cn_repo_file;
 
@@ -162,7 +162,7 @@ cn_err cn_repo_read(cn_repo *repo, const cn_repo_file *file, cn_buf *buf,
 
 /* Append the working tree's file at `path` as it lies there now: no filter, no id.
  *
- *   path  relative, without empty, "." and ".." components.
+ *   path  relative, without empty, ".", ".." and ".git" components.
  *
  * CN_EINVAL     the path is none, leads through a symlink, or is no regular file.
  * CN_ENOTFOUND, CN_ETOOBIG (over file_bytes_max), CN_EIO, CN_ENOMEM. */

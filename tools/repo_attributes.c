@@ -4,36 +4,11 @@
  * Paths come in the order of a list, so that the rules of the folders above one are at
  * hand for the next: a stack.
  */
-#include "base/file.h"
 #include "tools/repo_int.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Read a file outside the working tree; none is fine. */
-static cn_err read_outside(cn_buf *text, const char *path, cn_diag *diag) {
-    const cn_err err = cn_file_read(text, path, CN_REPO_IGNORE_BYTES_MAX, diag);
-    return err == CN_ENOTFOUND || err == CN_EINVAL ? CN_OK : err; // EINVAL: /dev/null
-}
-
-/* core.attributesFile, or git/attributes in the folder for settings. */
-static cn_err read_global(cn_repo_attributes *a, cn_buf *text, cn_diag *diag) {
-    char path[4096];
-    if (!cn_repo_user_file(a->config, "core.attributesfile", "attributes", path, sizeof(path)))
-        return CN_OK;
-    return read_outside(text, path, diag);
-}
-
-static cn_err read_info(cn_repo_attributes *a, cn_buf *text, cn_diag *diag) {
-    git_buf folder = {0};
-    char    path[4096];
-    if (git_repository_item_path(&folder, a->repo->git, GIT_REPOSITORY_ITEM_INFO))
-        return FAIL_GIT(diag, CN_EIO, "%s", a->repo->root);
-    snprintf(path, sizeof(path), "%sattributes", folder.ptr);
-    git_buf_dispose(&folder);
-    return read_outside(text, path, diag);
-}
 
 static cn_err read_blob(cn_repo *repo, const git_oid *id, cn_buf *text, cn_diag *diag) {
     git_blob *blob = NULL;
@@ -77,9 +52,11 @@ cn_err cn_repo_attributes_open(cn_repo_attributes *a, cn_repo *repo, git_config 
         a->has_autocrlf = git_config_get_string(&autocrlf, config, "core.autocrlf") == 0 &&
                           strcmp(autocrlf, "false") != 0;
         if (!getenv("GIT_CONFIG_NOSYSTEM"))
-            err = read_outside(&text[SYSTEM], "/etc/gitattributes", diag);
-        if (!err) err = read_global(a, &text[GLOBAL], diag);
-        if (!err) err = read_info(a, &text[INFO], diag);
+            err = cn_repo_read_outside("/etc/gitattributes", &text[SYSTEM], diag);
+        if (!err)
+            err =
+                cn_repo_read_user(config, "core.attributesfile", "attributes", &text[GLOBAL], diag);
+        if (!err) err = cn_repo_read_info(repo, "attributes", &text[INFO], diag);
     }
     if (!err) err = read_folder(a, "", &text[ROOT], diag);
     if (!err) err = cn_attributes_create(&a->names, diag);

@@ -30,8 +30,8 @@ cn_err cn_repo_fail_git(cn_diag *diag, cn_err err, const char *file, int line, c
 #define FAIL_GIT(diag, err, ...) cn_repo_fail_git((diag), (err), __FILE__, __LINE__, __VA_ARGS__)
 
 /* The descriptor of the folder that `path` is in, -1 with errno; *name_out is the last
- * component.  It stays the repo's, and open until the next call.  No component is a
- * symlink or "..". */
+ * component.  It stays the repo's, and open until the next call.  EINVAL: a component is
+ * empty, ".", ".." or ".git".  A symlink is none: ENOTDIR. */
 int cn_repo_at(cn_repo *repo, const char *path, const char **name_out);
 /* Close it: it may have been renamed since.  Each public function begins with this. */
 void cn_repo_forget_folder(cn_repo *repo);
@@ -54,10 +54,12 @@ cn_err cn_repo_read_rules(cn_repo *repo, const char *path, cn_buf *text, bool *i
                           cn_diag *diag);
 cn_err cn_repo_read_ignore(cn_repo *repo, const char *path, cn_ignore **out, cn_diag *diag);
 
-/* The path of a file of the user's: what `key` says, or git/<name> in the folder for
- * settings; false if there is no such place. */
-bool cn_repo_user_file(git_config *config, const char *key, const char *name, char *path,
-                       size_t room);
+/* The same for files outside: any; $GIT_DIR/info/<name>; the user's, which `key` of the
+ * configuration names, or git/<name> in the folder for settings.  No file: no text. */
+cn_err cn_repo_read_outside(const char *path, cn_buf *text, cn_diag *diag);
+cn_err cn_repo_read_info(cn_repo *repo, const char *name, cn_buf *text, cn_diag *diag);
+cn_err cn_repo_read_user(git_config *config, const char *key, const char *name, cn_buf *text,
+                         cn_diag *diag);
 
 /* ---- repo_attributes.c ---------------------------------------------------------------- */
 

@@ -15,7 +15,6 @@
  */
 #include "base/clock.h"
 #include "base/fault.h"
-#include "base/file.h"
 #include "base/utf8.h"
 #include "tools/repo.h"
 #include "tools/repo_int.h"
@@ -36,7 +35,7 @@
 typedef struct seen {
     int64_t bytes, mtime_ns, ctime_ns; // its stat when it was read
     int64_t inode;
-    bool    is_settled;    // a later change would show in the stat
+    bool    is_settled;    // the id is of these bytes, and a later change would show in the stat
     bool    is_known;      // id and is_binary are known
     bool    is_binary;     // has a NUL
     bool    is_from_index; // the index has an id for it
@@ -166,7 +165,8 @@ static cn_err add_tracked(listing *l, const git_index_entry *in, int64_t index_n
     if (cn_ignore_has(l->repo->kept_out, in->path, in->mode == GIT_FILEMODE_COMMIT)) return CN_OK;
     const int at = cn_repo_at(l->repo, in->path, &name);
     if (at < 0 || fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW)) {
-        if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP) return CN_OK; // deleted
+        if (errno == ENOENT || errno == ENOTDIR) return CN_OK; // deleted
+        if (errno == EINVAL) return CN_OK;                     // git would not check it out
         st = (struct stat){.st_mode = in->mode}; // nothing is known; opening it will tell
     }
     if (in->mode == GIT_FILEMODE_COMMIT) {
@@ -187,7 +187,7 @@ static cn_err add_tracked(listing *l, const git_index_entry *in, int64_t index_n
                        ? GIT_FILEMODE_BLOB_EXECUTABLE
                        : GIT_FILEMODE_BLOB;
     set_stat(&e->seen, &st);
-    if ((in->mode & S_IFMT) == S_IFREG && GIT_INDEX_ENTRY_STAGE(in) == 0) {
+    if ((in->mode & S_IFMT) == S_IFREG) {
         git_oid_tostr(e->file.id, sizeof(e->file.id), &in->id);
         e->seen.is_from_index = true;
         e->seen.is_unchanged = is_same_stat(in, &st, index_ns);
@@ -206,7 +206,6 @@ static cn_err add_from_text(listing *l, const cn_buf *text, bool has_mode) {
             return CN_FAIL(l->diag, CN_ECORRUPT, "%s: git ls-files prints \"%.60s\"", l->repo->root,
                            p);
         in.path = path + 1;
-        in.flags = (uint16_t)((path[-1] - '0') << GIT_INDEX_ENTRY_STAGESHIFT);
         CN_TRY(add_tracked(l, &in, 0, has_mode));
         p = in.path + strlen(in.path) + 1;
     }
@@ -447,7 +446,7 @@ static cn_err walk_folder(walk *w, folder f) {
     if (!dir) {
         const int cause = errno;
         if (fd >= 0) close(fd);
-        if (cause == ENOENT || cause == ENOTDIR || cause == ELOOP) return CN_OK; // gone since
+        if (cause == ENOENT || cause == ENOTDIR || cause == EINVAL) return CN_OK; // gone, or .GIT
         if (cause == EACCES && bytes > 0)
             return add_left_out(w->l, path, bytes, CN_REPO_SKIP_UNREADABLE);
         return CN_FAIL(w->l->diag, CN_EIO, "open %s/%s: %s", repo->root, path, strerror(cause));
@@ -467,44 +466,17 @@ static cn_err walk_folder(walk *w, folder f) {
     return err;
 }
 
-/* Patterns of a file outside the working tree; none if there is no such file. */
-static cn_err read_exclude(listing *l, const char *path, cn_ignore **out) {
-    cn_buf text = {0};
-    cn_err err = cn_file_read(&text, path, CN_REPO_IGNORE_BYTES_MAX, l->diag);
-    if (err == CN_ENOTFOUND || err == CN_EINVAL) return CN_OK; // EINVAL: /dev/null
-    if (!err) err = cn_ignore_parse(out, cn_buf_str(&text), text.bytes, l->diag);
-    cn_buf_release(&text);
-    return err;
-}
-
-bool cn_repo_user_file(git_config *config, const char *key, const char *name, char *path,
-                       size_t room) {
-    const char *home = getenv("HOME"), *xdg = getenv("XDG_CONFIG_HOME");
-    git_buf     buf = {0};
-    path[0] = 0;
-    if (git_config_get_path(&buf, config, key) == 0)
-        snprintf(path, room, "%s", buf.ptr);
-    else if (xdg && xdg[0])
-        snprintf(path, room, "%s/git/%s", xdg, name);
-    else if (home)
-        snprintf(path, room, "%s/.config/git/%s", home, name);
-    git_buf_dispose(&buf);
-    return path[0] != 0;
-}
-
 /* $GIT_DIR/info/exclude and core.excludesFile. */
 static cn_err read_excludes(listing *l) {
-    char    path[4096];
-    git_buf buf = {0};
-
-    if (git_repository_item_path(&buf, l->repo->git, GIT_REPOSITORY_ITEM_INFO))
-        return FAIL_GIT(l->diag, CN_EIO, "%s", l->repo->root);
-    snprintf(path, sizeof(path), "%sexclude", buf.ptr);
-    git_buf_dispose(&buf);
-    CN_TRY(read_exclude(l, path, &l->exclude[0]));
-    if (!cn_repo_user_file(l->config, "core.excludesfile", "ignore", path, sizeof(path)))
-        return CN_OK;
-    return read_exclude(l, path, &l->exclude[1]);
+    cn_err err = CN_OK;
+    for (int i = 0; !err && i < 2; i++) {
+        cn_buf text = {0};
+        err = i == 0 ? cn_repo_read_info(l->repo, "exclude", &text, l->diag)
+                     : cn_repo_read_user(l->config, "core.excludesfile", "ignore", &text, l->diag);
+        if (!err) err = cn_ignore_parse(&l->exclude[i], cn_buf_str(&text), text.bytes, l->diag);
+        cn_buf_release(&text);
+    }
+    return err;
 }
 
 static cn_err add_untracked(listing *l) {
@@ -582,11 +554,11 @@ static void set_stored_bytes(listing *l, entry *e) {
 }
 
 /* Is an unchanged file binary?  Its id stands in the index. */
-static cn_err look_at_unchanged(listing *l, entry *e, cn_repo_filters filters) {
+static void look_at_unchanged(listing *l, entry *e, cn_repo_filters filters) {
     struct stat st;
     char        head[CN_REPO_BINARY_BYTES];
     l->peeked++;
-    if (filters.is_external && peek_object(l, e)) return CN_OK;
+    if (filters.is_external && peek_object(l, e)) return;
     const int fd = cn_repo_open_file(l->repo, path_of(l, e), &st);
     ssize_t   n = -1;
     if (fd >= 0) {
@@ -595,11 +567,10 @@ static cn_err look_at_unchanged(listing *l, entry *e, cn_repo_filters filters) {
     }
     if (n < 0) {
         if (!peek_object(l, e)) e->file.skip = CN_REPO_SKIP_UNREADABLE;
-        return CN_OK;
+        return;
     }
     e->seen.is_binary = has_nul(head, (size_t)n);
     if (filters.is_filtered) set_stored_bytes(l, e);
-    return CN_OK;
 }
 
 /* Read and hash a file that no one knows. */
@@ -631,7 +602,7 @@ static cn_err look_at_changed(listing *l, entry *e, cn_repo_filters filters) {
         memcpy(e->file.id, hex, sizeof(hex));
         e->file.bytes = (int64_t)content->bytes;
         e->seen.is_binary = has_nul(cn_buf_str(content), content->bytes);
-        e->seen.is_settled = e->seen.ctime_ns + SETTLED_NS < l->started_ns;
+        e->seen.is_settled = !filters.is_filtered && e->seen.ctime_ns + SETTLED_NS < l->started_ns;
     }
     cn_buf_release(&raw);
     cn_buf_release(&clean);
@@ -678,9 +649,10 @@ static cn_err look_at(listing *l, entry *e) {
         e->file.bytes = was->bytes;
         e->seen.is_binary = known->is_binary;
         e->seen.is_settled = known->is_settled;
-    } else
-        CN_TRY(e->seen.is_unchanged ? look_at_unchanged(l, e, filters)
-                                    : look_at_changed(l, e, filters));
+    } else if (e->seen.is_unchanged)
+        look_at_unchanged(l, e, filters);
+    else
+        CN_TRY(look_at_changed(l, e, filters));
     if (e->file.skip) return CN_OK;
     e->seen.is_known = true;
     if (e->seen.is_binary) e->file.skip = CN_REPO_SKIP_BINARY;

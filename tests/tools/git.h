@@ -129,7 +129,9 @@ __attribute__((unused)) static const char *make_wide(const char *name) {
     put_text(in, "b/f", "b\n");
     put_text(in, "b/deep/f", "b\n");
     put_text(in, ".gitattributes", "*.txt text\n");
+    put_text(in, "top.o", "x\n");
     commit_all(in, "one");
+    put_text(in, ".gitignore", "*.o\n");
     return in;
 }
 
@@ -223,7 +225,7 @@ __attribute__((unused)) static const char *added_by_git(const char *in) {
                   "[ ! -f $g/index ] || cp -p $g/index $g/its-index; mkdir $g/its-objects; "
                   "export GIT_INDEX_FILE=$g/its-index GIT_OBJECT_DIRECTORY=$g/its-objects; "
                   "export GIT_ALTERNATE_OBJECT_DIRECTORIES=$o; "
-                  "git -c advice.addEmbeddedRepo=false add -A && git ls-files -s -z; "
+                  "git -c advice.addEmbeddedRepo=false add -A --sparse && git ls-files -s -z; "
                   "rm -rf $g/its-index $g/its-objects");
 }
 

@@ -137,6 +137,8 @@ static void assert_sparse(const char *in, bool has_b) {
     cn_repo_files *files = list(repo);
     assert_int_equal(cn_repo_files_find(files, "b/f") != NULL, has_b);
     assert_text(repo, files, "a/deep/f", "a\n");
+    assert_false(find(files, "a/deep/f")->is_changed);
+    find(files, "top.o"); // tracked, though ignored
     assert_text(repo, files, "a/new.txt", "new\n");
     cn_repo_files_free(files);
     cn_repo_close(repo);
@@ -148,7 +150,7 @@ static void test_sparse_and_split(void **state) {
     sh(in, "git sparse-checkout set --cone a");
     assert_sparse(in, false);
     in = make_wide("sparse-patterns");
-    sh(in, "git sparse-checkout set --no-cone '/a/' '/top'");
+    sh(in, "git sparse-checkout set --no-cone '/a/' '/top*'");
     assert_sparse(in, false);
     in = make_wide("sparse-v1"); // libgit2 alone refuses extensions.worktreeconfig here
     sh(in, "git sparse-checkout set --cone a; git config core.repositoryformatversion 1");

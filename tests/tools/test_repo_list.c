@@ -158,15 +158,17 @@ static void test_unchanged_files_are_not_read(void **state) {
     cn_repo_close(repo);
 }
 
-/* Forge an index that has the stat of the file as it is, but another content's id. */
-static void forge_index(const char *in, const char *path, const char *id, int index_seconds_later) {
+/* Forge an index that has the stat of the file as it is, but another content's id, and
+ * `size` for its size. */
+static void forge_index(const char *in, const char *path, const char *id, uint32_t size,
+                        int index_seconds_later) {
     git_repository *git;
     git_index      *index;
     struct stat     st;
     assert_int_equal(stat(at(in, path), &st), 0);
     assert_int_equal(git_repository_open(&git, at(in, "")), 0);
     assert_int_equal(git_repository_index(&index, git), 0);
-    git_index_entry e = {.path = path, .mode = 0100644, .file_size = (uint32_t)st.st_size};
+    git_index_entry e = {.path = path, .mode = 0100644, .file_size = size};
     e.mtime.seconds = (int32_t)st.st_mtim.tv_sec;
     e.mtime.nanoseconds = (uint32_t)st.st_mtim.tv_nsec;
     e.ctime.seconds = (int32_t)st.st_ctim.tv_sec;
@@ -194,17 +196,29 @@ static void test_racy_stat_is_not_trusted(void **state) {
     commit_all(in, "one");
     snprintf(own, sizeof(own), "%.40s", sh(in, "git hash-object f"));
     snprintf(other, sizeof(other), "%.40s", sh(in, "git hash-object g"));
-    for (int later = 0; later < 2; later++) {
-        t_note("index %d s later", later);
-        cn_repo *repo = open_repo(in);
-        forge_index(in, "f", other, later);
-        cn_repo_files *files = list(repo);
-        assert_string_equal(find(files, "f")->id, later ? other : own);
-        assert_int_equal(find(files, "f")->is_changed, !later);
-        assert_text(repo, files, "f", later ? "oth\n" : "own\n");
-        cn_repo_files_free(files);
-        cn_repo_close(repo);
-    }
+    for (int size = 0; size <= 4; size += 4) // 0: how git marks an entry that it distrusts
+        for (int later = 0; later < 2; later++) {
+            t_note("size %d, index %d s later", size, later);
+            cn_repo *repo = open_repo(in);
+            forge_index(in, "f", other, (uint32_t)size, later);
+            cn_repo_files *files = list(repo);
+            const bool     is_trusted = size == 4 && later;
+            assert_string_equal(find(files, "f")->id, is_trusted ? other : own);
+            assert_int_equal(find(files, "f")->is_changed, !is_trusted);
+            assert_text(repo, files, "f", is_trusted ? "oth\n" : "own\n");
+            cn_repo_files_free(files);
+            cn_repo_close(repo);
+        }
+    // As many bytes and the same mtime: ctime tells.
+    in = make_repo("set-back");
+    put_text(in, "f", "own\n");
+    commit_all(in, "one");
+    sh(in, "touch -r f ../stamp; echo oth >f; touch -r ../stamp f");
+    cn_repo       *repo = open_repo(in);
+    cn_repo_files *files = list(repo);
+    assert_text(repo, files, "f", "oth\n");
+    cn_repo_files_free(files);
+    cn_repo_close(repo);
 }
 
 /* What has no index is kept by its stat, once that is older than two seconds. */
@@ -214,13 +228,30 @@ static void test_hashes_are_kept_by_stat(void **state) {
     put_text("kept", "d/a", "a\n");
     put_text("kept", "b", "b\n");
     put("kept", "c", "\0", 1);
-    cn_repo       *repo = open_repo("kept");
+    const char *in = make_repo("kept-filtered");
+    put_text(in, ".gitattributes", "was-text text\n");
+    put_text(in, "was-text", "a\r\n");
+    put_text(in, "is-text", "a\r\n");
+    cn_repo       *repo = open_repo("kept"), *git = open_repo(in);
     cn_repo_files *files = list(repo);
     assert_int_equal(files->hashed, 3);
     cn_repo_files *again = list_again(repo, files); // too fresh: a change might not show
     assert_int_equal(again->hashed, 3);
     cn_repo_files_free(files);
     usleep(2100000);
+
+    // What git would store can change though the file does not.
+    cn_repo_files *filtered = list(git);
+    assert_text(git, filtered, "was-text", "a\n");
+    assert_text(git, filtered, "is-text", "a\r\n");
+    put_text(in, ".gitattributes", "is-text text\n");
+    files = list_again(git, filtered);
+    assert_text(git, files, "was-text", "a\r\n");
+    assert_text(git, files, "is-text", "a\n");
+    cn_repo_files_free(files);
+    cn_repo_files_free(filtered);
+    cn_repo_close(git);
+
     files = list_again(repo, again);
     assert_int_equal(files->hashed, 3);
     cn_repo_files_free(again);
@@ -476,16 +507,15 @@ static void test_random_attributes_as_git_reads_them(void **state) {
         t_note("round %d: %s", round, note);
         cn_repo       *repo = open_repo(in);
         cn_repo_files *files = list(repo);
+        // path, attribute, value, path ...
+        const char *said = sh(in, "git check-attr -z linguist-generated linguist-vendored binary "
+                                  "-- a b.c 'q q' d/a d/b.c d/e/a d/e/b.c e/a d/d/a a-b d.c");
         for (int i = 0; i < 11; i++) {
-            // path, attribute, value, path ...
-            const char  *said = sh(in,
-                                   "git check-attr -z linguist-generated linguist-vendored "
-                                    "binary -- '%s'",
-                                   paths[i]);
             cn_repo_skip want = CN_REPO_SKIP_NONE;
+            assert_string_equal(said, paths[i]);
             for (int k = 0; k < 3; k++) {
                 for (int part = 0; part < 2; part++) said += strlen(said) + 1;
-                if (strcmp(said, "set") == 0 || (strcmp(said, "true") == 0))
+                if (strcmp(said, "set") == 0 || strcmp(said, "true") == 0)
                     want = k == 0   ? CN_REPO_SKIP_GENERATED
                            : k == 1 ? CN_REPO_SKIP_VENDORED
                                     : CN_REPO_SKIP_BINARY;
@@ -661,7 +691,9 @@ static void test_symlinks_are_not_followed(void **state) {
     const char *const paths[] = {"to-folder/secret", "real/up/secret", "was-folder/f"};
     for (int i = 0; i < 3; i++)
         assert_err(cn_repo_read_raw(repo, paths[i], &buf, &t_diag), CN_ENOTFOUND);
-    const char *const bad[] = {"../outside/secret",
+    const char *const bad[] = {".git/config",
+                               "real/.GIT/x",
+                               "../outside/secret",
                                "real/../../outside/secret",
                                "/etc/passwd",
                                "",
@@ -670,7 +702,7 @@ static void test_symlinks_are_not_followed(void **state) {
                                "real/.",
                                "real/",
                                "real"};
-    for (int i = 0; i < 9; i++) {
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         t_note("%s", bad[i]);
         assert_err(cn_repo_read_raw(repo, bad[i], &buf, &t_diag), CN_EINVAL);
     }
@@ -680,6 +712,42 @@ static void test_symlinks_are_not_followed(void **state) {
     cn_buf_release(&buf);
     cn_repo_files_free(files);
     cn_repo_close(repo);
+}
+
+/* An index that no git would write: its paths lead out, or to what is git's own. */
+static void test_hostile_index_leads_nowhere(void **state) {
+    (void)state;
+    static const char *const forged[][2] = {{"xx/secret", "../secret"},
+                                            {"xgit/config", ".git/config"},
+                                            {"xgit/HEAD", ".GIT/HEAD"},
+                                            {"xetc/passwd", "/etc/passwd"},
+                                            {"a/xx/xx/secret", "a/../../secret"}};
+    int                      refused = 0;
+    put_text("", "secret", "secret\n");
+    for (size_t i = 0; i < sizeof(forged) / sizeof(forged[0]); i++) {
+        const char *in = make_repo("hostile");
+        put_text(in, forged[i][0], "x\n");
+        sh(in,
+           "git add -A; mkdir -p a; mv a/xx a/x 2>/dev/null || rm -rf x*; "
+           "python3 -c 'import hashlib; d = open(\".git/index\", \"rb\").read()[:-20]; "
+           "e = d.replace(b\"%s\", b\"%s\"); assert d != e; "
+           "open(\".git/index\", \"wb\").write(e + hashlib.sha1(e).digest())'",
+           forged[i][0], forged[i][1]);
+        cn_repo       *repo = open_repo(in);
+        cn_repo_files *files;
+        t_note("%s", forged[i][1]);
+        const cn_err err = cn_repo_list(&files, repo, NULL, NULL, &t_diag);
+        if (err) {
+            assert_err(err, CN_ECORRUPT); // libgit2 sees some of them
+            refused++;
+        } else {
+            for (int64_t k = 0; k < files->count; k++)
+                assert_string_equal(files->file[k].path, "a/x/xx/secret"); // the untracked rest
+            cn_repo_files_free(files);
+        }
+        cn_repo_close(repo);
+    }
+    assert_true(refused < 5);
 }
 
 static void test_other_repositories_are_left_out(void **state) {
@@ -826,11 +894,16 @@ static void test_filter_commands_are_not_run(void **state) {
     commit_all(in, "one");
     sh(in, "touch b.up; printf 'y\\0' >>e.u16");
     put_text(in, "new.up", "x\n");
+    put_text(in, "new.un", "x\n");
     cn_repo       *repo = open_repo(in);
     cn_repo_files *files = list(repo);
     assert_text(repo, files, "a.up", "ABC\n");
     assert_text(repo, files, "c.un", "abc\n");
     assert_text(repo, files, "d.u16", "hi\n");
+    assert_text(repo, files, "new.un", "x\n");
+    assert_skip(files, "a.up", CN_REPO_SKIP_NONE);
+    assert_skip(files, "d.u16", CN_REPO_SKIP_NONE); // text, though the file has NULs
+    assert_skip(files, "new.un", CN_REPO_SKIP_NONE);
     assert_skip(files, "b.up", CN_REPO_SKIP_FILTER);
     assert_skip(files, "e.u16", CN_REPO_SKIP_FILTER);
     assert_skip(files, "new.up", CN_REPO_SKIP_FILTER);
@@ -972,6 +1045,7 @@ int main(void) {
         cmocka_unit_test(test_nul_means_binary),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_symlinks_are_not_followed),
+        cmocka_unit_test(test_hostile_index_leads_nowhere),
         cmocka_unit_test(test_other_repositories_are_left_out),
         cmocka_unit_test(test_strange_paths),
         cmocka_unit_test(test_unreadable_files_are_left_out),

@@ -3,11 +3,11 @@
 #include "tests/tools/git.h"
 
 static void assert_log_like_git(cn_repo *repo, const char *in, const char *path) {
-    cn_repo_commit         commits[64];
+    static cn_repo_commit  commits[1024];
     int32_t                count;
     bool                   is_cut;
     char                   line[sizeof(commits[0]) + 8];
-    const cn_repo_log_args args = {.path = path, .commits_max = 64, .ms_max = 60000};
+    const cn_repo_log_args args = {.path = path, .commits_max = 1024, .ms_max = 60000};
     assert_err(cn_repo_log(repo, &args, commits, &count, &is_cut, &t_diag), CN_OK);
     assert_false(is_cut);
     const char *p = sh(in, "git log --date=short --format='%%H %%ad %%an: %%s' %s%s%s",
@@ -163,6 +163,7 @@ static void test_long_history(void **state) {
     sh(in, "git fast-import --quiet <stream");
     cn_repo *repo = open_repo(in);
     assert_log_like_git(repo, in, "rare");
+    assert_log_like_git(repo, in, ""); // each commit once
     cn_repo_close(repo);
 }
 
