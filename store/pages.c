@@ -34,7 +34,7 @@
 enum {
     VERSION = 1,
     BAD_MAX = 1024, // values waiting to be deleted; more are found again
-    ATTEMPTS_MAX = 4,
+    ATTEMPTS_MAX = 5,
     PATH_BYTES = CN_PAGES_FOLDER_BYTES_MAX + 16,
     DBI_FREE = 0, // LMDB's own tree of free pages
     ROOM_PAGES_MIN = 64,
@@ -260,8 +260,9 @@ static cn_pages_state get_value(cn_pages_txn *t, const cn_value_key *key, cn_val
     const int rc = t->is_live ? mdb_get(t->txn, p->dbi, &k, &v) : MDB_NOTFOUND;
     if (rc == MDB_NOTFOUND) return CN_PAGES_ABSENT;
     if (rc) { // the tree is damaged, and LMDB refuses the snapshot from now on
+        if (atomic_exchange(&p->is_damaged, true)) return CN_PAGES_ABSENT;
         atomic_fetch_add(&p->corrupt, 1);
-        return atomic_exchange(&p->is_damaged, true) ? CN_PAGES_ABSENT : CN_PAGES_CORRUPT;
+        return CN_PAGES_CORRUPT;
     }
     bool is_good = cn_value_has_shape(h, key, v.mv_data, v.mv_size, (size_t)p->page_bytes);
     if (is_good && (h->slot >> 28) == CN_SLOT_PAGE) is_good = (int64_t)h->bytes == p->body_bytes;
@@ -982,11 +983,12 @@ static int fill(cn_pages *p, MDB_txn *txn, const cn_pages_item *item, int64_t it
 static cn_err make_space(cn_pages *p, const cn_pages_item *item, int64_t items, int full_rc,
                          int attempt, int64_t needed, int64_t over, cn_diag *diag) {
     const int64_t batch = p->map_pages / 64; // many small evictions would each sort all keys
-    int64_t       freed;
     const int64_t bytes = needed * p->page_bytes;
+    int64_t       freed;
     if (needed > p->budget_pages)
         return CN_FAIL(diag, CN_ENOMEM, "%lld bytes to write, the cache holds %lld",
                        (long long)bytes, (long long)(p->budget_pages * p->page_bytes));
+    if (attempt == ATTEMPTS_MAX) return FAIL_MDB(p, diag, full_rc, "write the cache");
     if (over > 0) return evict(p, item, items, over, over > batch ? over : batch, &freed, diag);
 
     // There should be space.  It is held, or in pieces, or the disk is full.
@@ -994,10 +996,7 @@ static cn_err make_space(cn_pages *p, const cn_pages_item *item, int64_t items, 
         return CN_FAIL(diag, CN_ENOMEM,
                        "no space for %lld bytes: an old snapshot holds what was evicted",
                        (long long)bytes);
-    const cn_err err =
-        attempt < ATTEMPTS_MAX
-            ? evict(p, item, items, 1, (needed + p->room_pages) << attempt, &freed, diag)
-            : CN_ENOMEM;
+    const cn_err err = evict(p, item, items, 1, (needed + p->room_pages) << attempt, &freed, diag);
     return err == CN_ENOMEM ? FAIL_MDB(p, diag, full_rc, "write the cache") : err;
 }
 

@@ -40,8 +40,11 @@
  * Several processes may open one folder.  Threads: any may call anything; a cn_pages_txn
  * is used by one thread at a time.  Readers never wait; writers take turns.
  *
- * Measured (16 MiB commits of 163,888-byte values, ext4 on a virtual disk, 2 cores;
- * build/release-cpu/tests/store/test_pages bench): see the end of this comment.
+ * Measured: 163,888-byte values in commits of 16 MB are written at 1.0 GB/s, the best at
+ * 1.6, where a plain file with the same syncs takes 2.0; a get takes 0.13 us, 0.4 us when
+ * its cache lines are cold, and 13 us at the first use, for the checksum; a renewal 0.1 us;
+ * evicting 100 MB 12 ms.  (AMD EPYC, ext4 on a virtual disk that is shared: the rate of
+ * writes varies by four.  build/release-cpu/tests/store/test_pages bench)
  *
  * Layer: store -> base.
  */
@@ -111,16 +114,17 @@ typedef enum {
 } cn_pages_state;
 
 /* A snapshot.  While it lives the space of what is evicted cannot be used again, here and
- * in other processes: end it, or renew it, after each step.
+ * in other processes: end or renew it after each step, and before a large write.
  *
- * CN_EBUSY  too many snapshots are open.   CN_EIO, CN_ENOMEM. */
+ * CN_EBUSY     too many snapshots are open (126, over all processes).
+ * CN_ECORRUPT  the folder is damaged.   CN_EIO, CN_ENOMEM. */
 cn_err cn_pages_begin(cn_pages_txn **out, cn_pages *p, cn_diag *diag) CN_MUST_CHECK;
 
 /* Go on to the newest snapshot.  Pointers that the transaction gave are valid until it is
  * renewed or ended; after renewing still if *is_moved_out (may be NULL) is false: then
  * nothing was deleted between the two snapshots, by any process.
  *
- * CN_EIO, CN_ENOMEM  then everything is absent until a renewal works. */
+ * CN_ECORRUPT, CN_EIO, CN_ENOMEM  then everything is absent until a renewal works. */
 cn_err cn_pages_renew(cn_pages_txn *t, bool *is_moved_out, cn_diag *diag) CN_MUST_CHECK;
 void   cn_pages_end(cn_pages_txn *t); // NULL is allowed
 
@@ -191,7 +195,8 @@ typedef struct cn_pages_item {
  *              helps: the diag says what keeps the space (kept keys, an old snapshot, a
  *              full disk).  Nothing was written.
  * CN_ECORRUPT  the folder is damaged: close, cn_pages_wipe, open.
- * CN_EIO       the disk failed.  Nothing was written.
+ * CN_EIO       the disk failed.  Nothing was written.  If it failed in LMDB's meta page all
+ *              calls give CN_EIO from now on: close and open again.
  * After any of them the cache reads as before, but for what was evicted. */
 cn_err cn_pages_write(cn_pages *p, const cn_pages_item *item, int64_t items, int64_t now_s,
                       int64_t *bytes_out, cn_diag *diag) CN_MUST_CHECK;
