@@ -9,6 +9,7 @@ need() { # need PACKAGE FILE...: PACKAGE is missing unless every FILE is there
 need gcc /usr/bin/gcc
 need make /usr/bin/make
 need git /usr/bin/git
+need xz-utils /usr/bin/xz
 need clang-format /usr/bin/clang-format
 need libsodium-dev /usr/include/sodium.h
 need libxxhash-dev /usr/include/xxhash.h
