@@ -538,3 +538,47 @@ out:
     free(b);
     return err;
 }
+
+/* ---- Floors of a whole token ---------------------------------------------------------- */
+
+static double read_us(const cn_engine *e, int64_t bytes) {
+    return bytes ? (double)bytes / cn_roof_bandwidth(bytes < 16384 ? 16384 : bytes, e->pool) / 1e3
+                 : 0;
+}
+
+static int64_t weight_elems(const cn_weight *w) {
+    return (int64_t)w->rows * w->cols;
+}
+
+static int64_t layer_elems(const cn_layer *l) {
+    return weight_elems(&l->in) + weight_elems(&l->o) + weight_elems(&l->gate_up) +
+           weight_elems(&l->down);
+}
+
+void cn_floor_measure(cn_floor *out, cn_engine *e, int64_t tokens) {
+    const cn_model  *m = e->model;
+    const cn_config *c = &m->config;
+    const int64_t    row = cn_page_row_bytes(&e->shape);
+    const int64_t    set = e->source[0] < 0 || tokens < e->set_max ? tokens : e->set_max;
+    const int64_t    seen = tokens < c->window ? tokens : c->window;
+    const int64_t    weight_bytes = c->int8_rows ? 1 : 2;
+    int64_t          self = weight_elems(&m->shared), all = self + weight_elems(&m->head);
+    for (int32_t l = 0; l < c->self_layers; l++) self += layer_elems(&m->self[l]);
+    all +=
+        self - weight_elems(&m->shared) + (m->index_query.rows ? weight_elems(&m->index_query) : 0);
+    for (int32_t l = 0; l < c->cross_layers; l++) all += layer_elems(&m->cross[l]);
+
+    const int64_t keys = e->source[0] < 0 ? 0 : tokens * e->shape.index_dim * 2;
+    const double  peak = c->int8_rows ? cn_roof_int8(e->pool) / 2 : cn_roof_bf16(e->pool);
+    const double  window_flops = 4.0 * (double)(c->window + c->sink) * c->heads * c->head_dim;
+    *out = (cn_floor){.decode_bytes = all * weight_bytes + keys + set * row * c->cross_layers +
+                                      seen * row * c->self_layers,
+                      .peak_gop_s = peak};
+    // A step walks over all of this once, so that is the buffer whose bandwidth counts; the rows of
+    // S are read again by each further cross layer, from a nearer cache.
+    const int64_t once = all * weight_bytes + keys + set * row + seen * row * c->self_layers;
+    out->decode_us = read_us(e, once) + read_us(e, set * row) * (c->cross_layers - 1);
+    out->gb_s = (double)once / read_us(e, once) / 1e3;
+    out->prefill_us = 2.0 * (double)self / peak / 1e3 +
+                      c->self_layers * window_flops / cn_roof_f32(e->pool) / 1e3;
+}

@@ -52,6 +52,20 @@ typedef struct cn_opbench_opts {
 cn_err cn_opbench_run(const cn_opbench_opts *opts, cn_opbench_roofs *roofs_out,
                       cn_diag *diag) CN_MUST_CHECK;
 
+/* The least time that a token can take with an engine, from roofs measured now with its
+ * threads: what a step reads at the bandwidth of a buffer of that size, what must be computed at
+ * the peak of the weights' products. */
+typedef struct cn_floor {
+    double  decode_us;  // one sequence: weights, windows, keys of the view, S in each cross layer
+    double  prefill_us; // a token of a long document: self-decoder and shared state
+    int64_t decode_bytes;
+    double  gb_s, peak_gop_s; // of these roofs
+} cn_floor;
+
+struct cn_engine;
+/* `tokens` of the view, its conversation counted. */
+void cn_floor_measure(cn_floor *out, struct cn_engine *e, int64_t tokens);
+
 CN_C_END
 
 #endif

@@ -86,6 +86,23 @@ static void test_bench_ops(void **state) {
     cn_json_free(doc);
 }
 
+static void test_bench_decode(void **state) {
+    (void)state;
+    const t_result *r =
+        t_cairn("bench decode --json --tokens 8192 --model %s/tests/golden/tiny-b", CN_SOURCE_DIR);
+    cn_json_doc   *doc = t_last_line(r);
+    const cn_json *row = cn_json_first(t_member(doc, "decode"));
+    double         n = 0;
+    assert_int_equal(r->status, 0);
+    assert_int_equal(cn_json_count(t_member(doc, "decode")), 1);
+    assert_true(cn_json_f64(cn_json_get(row, "context_tokens"), &n) && n == 8192);
+    assert_true(cn_json_f64(cn_json_get(row, "decode_floor_us"), &n) && n > 0);
+    assert_true(cn_json_f64(cn_json_get(row, "decode_percent"), &n) && n > 0);
+    assert_true(cn_json_f64(cn_json_get(row, "prefill_percent"), &n) && n > 0);
+    assert_true(cn_json_f64(cn_json_get(row, "peak_memory_bytes"), &n) && n > 1e6);
+    cn_json_free(doc);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_usage),
@@ -94,6 +111,7 @@ int main(void) {
         cmocka_unit_test(test_model_verify),
         cmocka_unit_test(test_model_verify_sees_damage),
         cmocka_unit_test(test_bench_ops),
+        cmocka_unit_test(test_bench_decode),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
