@@ -147,6 +147,39 @@ static void test_same_bits_whatever_happens(void **state) {
     }
 }
 
+/* Each turn in a process of its own, which leaves its logits in a file. */
+static void test_same_bits_in_other_processes(void **state) {
+    (void)state;
+    const char *repo = new_repo(), *folder = new_state();
+    asked       want[TURNS], got;
+    char        path[300];
+    run_plain(repo, want);
+    for (int i = 0; i < TURNS; i++) {
+        snprintf(path, sizeof(path), "%s/turn", t_tmp_dir());
+        fflush(NULL);
+        const pid_t pid = fork();
+        if (pid == 0) {
+            cn_host    *h = open_host(folder, 2);
+            cn_session *s = open_session(h, repo, i > 0);
+            got = ask(s, i);
+            FILE     *f = fopen(path, "wb");
+            const int bad = !f || fwrite(&got, sizeof(got), 1, f) != 1 || fclose(f);
+            cn_session_close(s);
+            cn_host_close(h);
+            _exit(bad);
+        }
+        int status;
+        waitpid(pid, &status, 0);
+        t_note("turn %d in a process of its own", i);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        FILE *f = fopen(path, "rb");
+        assert_true(f && fread(&got, sizeof(got), 1, f) == 1);
+        fclose(f);
+        assert_same(&want[i], &got, "in another process");
+        assert_int_equal(got.bill.prefilled_tokens, i ? 0 : want[0].bill.prefilled_tokens);
+    }
+}
+
 /* Tokens of documents that are in one list of keys and not in the other. */
 typedef struct keys {
     cn_hash key[512];
@@ -287,6 +320,7 @@ static void test_a_crash_loses_no_finished_turn(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bits_whatever_happens),
+        cmocka_unit_test(test_same_bits_in_other_processes),
         cmocka_unit_test(test_only_what_changed_is_prefilled),
         cmocka_unit_test(test_one_writer),
         cmocka_unit_test(test_a_crash_loses_no_finished_turn),
