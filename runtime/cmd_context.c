@@ -65,15 +65,12 @@ static void put_plan(cn_json_writer *w, cn_context *c, int64_t prefilled) {
 static void print_plan(cn_context *c) {
     enum { LEFT_SHOWN = 20 };
     const cn_context_plan *p = cn_context_get_plan(c);
-    const char            *last = "";
     for (int64_t i = 0; i < cn_context_docs(c); i++) {
         const cn_context_doc *d = cn_context_doc_at(c, i);
         printf("%-9s %6d tok  %s%s%d-%d\n", d->is_missing ? cn_miss_name(d->why) : "cached",
                d->piece.tokens, d->path, " lines ", d->piece.first_line,
                d->piece.first_line + (d->piece.lines ? d->piece.lines - 1 : 0));
-        last = d->path;
     }
-    (void)last;
     const char *path, *reason;
     int64_t     tokens, shown = 0;
     for (; shown < LEFT_SHOWN && (path = cn_context_left_at(c, shown, &tokens, &reason)); shown++)

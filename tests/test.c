@@ -128,6 +128,16 @@ const char *t_tmp_dir(void) {
     return tmp_dir;
 }
 
+void t_shell(const char *fmt, ...) {
+    char    command[2048];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(command, sizeof(command), fmt, args);
+    va_end(args);
+    t_note("%s", command);
+    assert_int_equal(system(command), 0);
+}
+
 void *t_read_source_file(const char *path, size_t *bytes_out) {
     char full[1024];
     snprintf(full, sizeof(full), "%s/%s", CN_SOURCE_DIR, path);

@@ -53,6 +53,9 @@ int t_variants(cn_ops ops[CN_ISA_COUNT]);
 /* A scratch folder of this test program, empty at the start; removed at exit. */
 const char *t_tmp_dir(void);
 
+/* Run a shell command; fails the test unless it ends with 0. */
+void t_shell(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
 /* The whole of a file under the source tree ("tests/golden/x.gold"); freed by free().
  * Fails the test if it is not there. */
 void *t_read_source_file(const char *path, size_t *bytes_out);

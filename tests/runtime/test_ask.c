@@ -10,24 +10,14 @@ enum { BUDGET = 4096, TURNS = 30 };
 
 static char repo[512], state[512];
 
-__attribute__((format(printf, 1, 2))) static void shell(const char *fmt, ...) {
-    char    command[2048];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(command, sizeof(command), fmt, args);
-    va_end(args);
-    t_note("%s", command);
-    assert_int_equal(system(command), 0);
-}
-
 static void new_repo(void) {
     static int number;
     snprintf(repo, sizeof(repo), "%s/repo%d", t_tmp_dir(), number);
     snprintf(state, sizeof(state), "%s/state%d", t_tmp_dir(), number++);
-    shell("mkdir -p %s/base && cd %s && git init -q . && git config user.name t && "
-          "git config user.email t@example.invalid && cp %s/base/*.[ch] base && git add -A && "
-          "git commit -qm one",
-          repo, repo, CN_SOURCE_DIR);
+    t_shell("mkdir -p %s/base && cd %s && git init -q . && git config user.name t && "
+            "git config user.email t@example.invalid && cp %s/base/*.[ch] base && git add -A && "
+            "git commit -qm one",
+            repo, repo, CN_SOURCE_DIR);
 }
 
 /* One turn in a process of its own; its bill adds up.  Freed by cn_json_free. */
@@ -84,18 +74,18 @@ static void test_a_repository_over_many_turns(void **unused) {
     cn_json_free(doc);
 
     // An edit costs its documents; taken back, nothing.
-    shell("cd %s && sed -i '30i // one more line' $(git ls-files | head -1)", repo);
+    t_shell("cd %s && sed -i '30i // one more line' $(git ls-files | head -1)", repo);
     doc = ask("-c", "Where is cn_buf_put defined?");
     const int64_t edited = t_int(doc, "bill.prefilled_tokens");
     assert_true(edited > 0 && edited <= 4200);
     cn_json_free(doc);
-    shell("cd %s && git checkout -q .", repo);
+    t_shell("cd %s && git checkout -q .", repo);
     doc = ask("-c", "Where is cn_buf_put defined?");
     assert_int_equal(t_int(doc, "bill.prefilled_tokens"), 0);
     cn_json_free(doc);
 
     // The cache deleted: a prefill, and the same session goes on.
-    shell("rm -rf %s/cache", state);
+    t_shell("rm -rf %s/cache", state);
     doc = ask("-c", "Where is cn_buf_put defined?");
     assert_int_equal(t_int(doc, "bill.prefilled_tokens"), context);
     assert_int_equal(t_int(doc, "turn"), 4);
@@ -175,7 +165,7 @@ static void test_failures_are_clear(void **unused) {
     assert_int_equal(t_cairn("ask --state %s", state)->status, 2);
     assert_int_equal(t_cairn("ask --state %s -c -s x hello", state)->status, 2);
     assert_int_equal(t_cairn("cost --state %s --by weather", state)->status, 2);
-    shell("printf x > %s/file", t_tmp_dir()); // a state folder that is a file
+    t_shell("printf x > %s/file", t_tmp_dir()); // a state folder that is a file
     t_assert_error(t_cairn("ask --json --state %s/file/state -C %s hello", t_tmp_dir(), repo),
                    "EIO", "file");
 }

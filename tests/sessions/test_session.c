@@ -16,24 +16,15 @@ enum { TURNS = 4, OUTPUT = 12, VOCAB_MAX = 512 };
 
 static int folders; // each test has its own
 
-__attribute__((format(printf, 1, 2))) static void shell(const char *fmt, ...) {
-    char    command[2048];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(command, sizeof(command), fmt, args);
-    va_end(args);
-    t_note("%s", command);
-    assert_int_equal(system(command), 0);
-}
-
 /* A repository of a few real sources of this project. */
 static const char *new_repo(void) {
     static char path[256];
     snprintf(path, sizeof(path), "%s/repo%d", t_tmp_dir(), folders++);
-    shell("mkdir -p %s/base && cd %s && git init -q . && git config user.name t && "
-          "git config user.email t@example.invalid && cp %s/base/err.[ch] %s/base/buf.[ch] base && "
-          "cp %s/base/README.md . && git add -A && git commit -qm one",
-          path, path, CN_SOURCE_DIR, CN_SOURCE_DIR, CN_SOURCE_DIR);
+    t_shell(
+        "mkdir -p %s/base && cd %s && git init -q . && git config user.name t && "
+        "git config user.email t@example.invalid && cp %s/base/err.[ch] %s/base/buf.[ch] base && "
+        "cp %s/base/README.md . && git add -A && git commit -qm one",
+        path, path, CN_SOURCE_DIR, CN_SOURCE_DIR, CN_SOURCE_DIR);
     return path;
 }
 
@@ -135,7 +126,7 @@ static void test_same_bits_whatever_happens(void **state) {
     // The cache deleted between turns: a prefill and a replay, nothing else.
     folder = new_state();
     for (int i = 0; i < TURNS; i++) {
-        shell("rm -rf %s/cache", folder);
+        t_shell("rm -rf %s/cache", folder);
         cn_host    *h = open_host(folder, 2);
         cn_session *s = open_session(h, repo, i > 0);
         got = ask(s, i);
@@ -215,7 +206,7 @@ static void test_only_what_changed_is_prefilled(void **state) {
     ask(s, 0);
     const keys before = keys_of(s);
 
-    shell("cd %s && sed -i '20i // one more line' base/buf.c", repo);
+    t_shell("cd %s && sed -i '20i // one more line' base/buf.c", repo);
     asked a = ask(s, 1);
     keys  after = keys_of(s);
     assert_true(a.bill.prefilled_tokens > 0);
@@ -224,15 +215,15 @@ static void test_only_what_changed_is_prefilled(void **state) {
     assert_int_equal(a.bill.context_tokens, a.bill.cached_tokens + a.bill.prefilled_tokens);
 
     // Committed: the same bytes, nothing to do.  Back again: nothing either.
-    shell("cd %s && git commit -qam two", repo);
+    t_shell("cd %s && git commit -qam two", repo);
     assert_int_equal(ask(s, 2).bill.prefilled_tokens, 0);
-    shell("cd %s && git checkout -q HEAD~1", repo);
+    t_shell("cd %s && git checkout -q HEAD~1", repo);
     assert_int_equal(ask(s, 3).bill.prefilled_tokens, 0);
     after = keys_of(s);
     assert_int_equal(tokens_only_in(&after, &before), 0);
 
     // Another branch with a new file, and back.
-    shell(
+    t_shell(
         "cd %s && git checkout -q -b side && printf 'int added(void)\\n{\\n    return 1;\\n}\\n' > "
         "added.c && git add added.c && git commit -qm three",
         repo);
@@ -240,7 +231,7 @@ static void test_only_what_changed_is_prefilled(void **state) {
     after = keys_of(s);
     assert_int_equal(a.bill.prefilled_tokens, tokens_only_in(&after, &before));
     assert_int_equal(a.bill.misses[CN_MISS_NEW].count, 1);
-    shell("cd %s && git checkout -q HEAD~1", repo);
+    t_shell("cd %s && git checkout -q HEAD~1", repo);
     assert_int_equal(ask(s, 5).bill.prefilled_tokens, 0);
 
     // Logits after all of that: those of a fresh session that asks the same over the same view.
@@ -313,7 +304,7 @@ static void test_a_crash_loses_no_finished_turn(void **state) {
         }
         cn_session_close(s);
         cn_host_close(h);
-        shell("rm -rf %s", folder);
+        t_shell("rm -rf %s", folder);
     }
 }
 
