@@ -526,3 +526,33 @@ void cn_json_put_null(cn_json_writer *w) {
     begin_value(w);
     cn_buf_put_str(w->buf, "null");
 }
+
+void cn_json_field_string(cn_json_writer *w, const char *key, const char *text) {
+    cn_json_put_key(w, key);
+    cn_json_put_string(w, text);
+}
+
+void cn_json_field_bytes(cn_json_writer *w, const char *key, const char *text, size_t bytes) {
+    cn_json_put_key(w, key);
+    cn_json_put_bytes(w, text, bytes);
+}
+
+void cn_json_field_int64(cn_json_writer *w, const char *key, int64_t value) {
+    cn_json_put_key(w, key);
+    cn_json_put_int64(w, value);
+}
+
+void cn_json_field_f64(cn_json_writer *w, const char *key, double value, int digits) {
+    cn_json_put_key(w, key);
+    cn_json_put_f64(w, value, digits);
+}
+
+void cn_json_field_bool(cn_json_writer *w, const char *key, bool value) {
+    cn_json_put_key(w, key);
+    cn_json_put_bool(w, value);
+}
+
+void cn_json_field_open(cn_json_writer *w, const char *key, char bracket) {
+    cn_json_put_key(w, key);
+    cn_json_open(w, bracket);
+}

@@ -113,6 +113,15 @@ void cn_json_put_f64(cn_json_writer *w, double value, int digits);
 void cn_json_put_bool(cn_json_writer *w, bool value);
 void cn_json_put_null(cn_json_writer *w);
 
+/* A key and its value in one call. */
+void cn_json_field_string(cn_json_writer *w, const char *key, const char *text);
+void cn_json_field_bytes(cn_json_writer *w, const char *key, const char *text, size_t bytes);
+void cn_json_field_int64(cn_json_writer *w, const char *key, int64_t value);
+void cn_json_field_f64(cn_json_writer *w, const char *key, double value, int digits);
+void cn_json_field_bool(cn_json_writer *w, const char *key, bool value);
+/* A key and the bracket that opens its value. */
+void cn_json_field_open(cn_json_writer *w, const char *key, char bracket);
+
 CN_C_END
 
 #endif

@@ -90,6 +90,31 @@ int cn_cli_parse(cn_cli *cli, int argc, char **argv, const char *usage, const cn
     return operands;
 }
 
+int cn_cli_dispatch(const char *before, const cn_verb *verb, int argc, char **argv) {
+    const bool help = argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0;
+    for (const cn_verb *v = verb; v->name && !help; v++)
+        if (strcmp(argv[1], v->name) == 0) return v->run(argc - 1, argv + 1);
+    if (!help) {
+        fprintf(stderr, "%s: no command \"%s\" (see %s --help)\n", before, argv[1], before);
+        return CN_EXIT_USAGE;
+    }
+    printf("usage: %s COMMAND [options]\n\n", before);
+    for (const cn_verb *v = verb; v->name; v++) printf("  %-10s %s\n", v->name, v->help);
+    puts("\nEvery command takes --help and --json.");
+    return argc < 2 ? CN_EXIT_USAGE : CN_EXIT_DONE;
+}
+
+void cn_listing_begin(cn_listing *l, const cn_cli *cli) {
+    *l = (cn_listing){.cli = cli};
+    l->w = cn_json_writer_on(&l->buf);
+}
+
+int cn_listing_end(cn_listing *l, cn_err err, const cn_diag *diag) {
+    if (!err && l->cli->json) return cn_cli_put_json(l->cli, &l->buf);
+    cn_buf_release(&l->buf);
+    return err ? cn_cli_fail(l->cli, err, diag) : CN_EXIT_DONE;
+}
+
 int cn_cli_put_json(const cn_cli *cli, cn_buf *buf) {
     int status = CN_EXIT_DONE;
     if (buf->err) {
@@ -111,12 +136,9 @@ int cn_cli_fail(const cn_cli *cli, cn_err err, const cn_diag *diag) {
     cn_buf         buf = {0};
     cn_json_writer w = cn_json_writer_on(&buf);
     cn_json_open(&w, '{');
-    cn_json_put_key(&w, "error");
-    cn_json_open(&w, '{');
-    cn_json_put_key(&w, "code");
-    cn_json_put_string(&w, cn_err_name(err));
-    cn_json_put_key(&w, "message");
-    cn_json_put_string(&w, text);
+    cn_json_field_open(&w, "error", '{');
+    cn_json_field_string(&w, "code", cn_err_name(err));
+    cn_json_field_string(&w, "message", text);
     cn_json_close(&w, '}');
     cn_json_close(&w, '}');
     printf("%s\n", cn_buf_str(&buf));

@@ -45,6 +45,17 @@ typedef struct cn_option {
  * --help prints `usage` with all options and exits; a wrong option exits with 2. */
 int cn_cli_parse(cn_cli *cli, int argc, char **argv, const char *usage, const cn_option *options);
 
+/* One of the words that can stand next on the command line. */
+typedef struct cn_verb {
+    const char *name;
+    int (*run)(int argc, char **argv); // argv[0] is the verb
+    const char *help;                  // one line
+} cn_verb;
+
+/* Run the verb that argv[1] names.  `before` is what stands in front of it ("cairn bench"),
+ * `verb` ends with a zeroed entry.  --help, help or nothing lists the verbs. */
+int cn_cli_dispatch(const char *before, const cn_verb *verb, int argc, char **argv);
+
 /* Print the failure as `cli` wants it and return CN_EXIT_FAILED. */
 int cn_cli_fail(const cn_cli *cli, cn_err err, const cn_diag *diag);
 /* Say what is wrong with the command line, on stderr, and return CN_EXIT_USAGE. */
@@ -62,9 +73,23 @@ cn_err cn_cli_open_host(const cn_cli *cli, cn_host **out, cn_diag *diag);
 /* 31870 as "31,870"; the text is valid for the next few calls. */
 const char *cn_cli_count(int64_t n);
 
+/* A listing: lines for people, an array for programs. */
+typedef struct cn_listing {
+    const cn_cli  *cli;
+    cn_buf         buf;
+    cn_json_writer w; // on buf
+    int64_t        rows;
+} cn_listing;
+
+void cn_listing_begin(cn_listing *l, const cn_cli *cli);
+/* Print what was written (--json) or the failure; the exit status. */
+int cn_listing_end(cn_listing *l, cn_err err, const cn_diag *diag);
+
 /* The commands; argv[0] is the first word behind their name. */
 int cn_cmd_model(int argc, char **argv);
 int cn_cmd_bench(int argc, char **argv);
+int cn_cmd_bench_ops(int argc, char **argv);
+int cn_cmd_bench_decode(int argc, char **argv);
 int cn_cmd_ask(int argc, char **argv);
 int cn_cmd_sessions(int argc, char **argv);
 int cn_cmd_context(int argc, char **argv);
