@@ -1,4 +1,4 @@
-/* file.c - open, fstat, then read or mmap; each of the four can be made to fail. */
+/* file.c - open, fstat, then read or mmap; each of the four can be made to fail.  Folders. */
 #include "base/file.h"
 #include "base/fault.h"
 
@@ -122,4 +122,22 @@ cn_err cn_file_map_open(cn_file_map *out, const char *path, size_t bytes_max, cn
 void cn_file_map_close(cn_file_map *map) {
     if (map->data) munmap((void *)map->data, map->bytes);
     *map = (cn_file_map){0};
+}
+
+cn_err cn_folder_make(const char *path, cn_diag *diag) {
+    char         part[CN_FOLDER_BYTES_MAX + 1];
+    const size_t bytes = strlen(path);
+    if (bytes > CN_FOLDER_BYTES_MAX)
+        return CN_FAIL(diag, CN_ETOOBIG, "a folder's path of %zu bytes, limit %d", bytes,
+                       (int)CN_FOLDER_BYTES_MAX);
+    memcpy(part, path, bytes + 1);
+    for (size_t i = 1; i <= bytes; i++) {
+        if (part[i] != '/' && part[i] != 0) continue;
+        const char was = part[i];
+        part[i] = 0;
+        if (mkdir(part, 0700) && errno != EEXIST)
+            return CN_FAIL(diag, CN_EIO, "make folder %s: %s", part, strerror(errno));
+        part[i] = was;
+    }
+    return CN_OK;
 }

@@ -11,6 +11,13 @@
 
 CN_C_BEGIN
 
+enum { CN_FOLDER_BYTES_MAX = 4095 }; // of a path
+
+/* Make a folder and those above it, as mkdir -p does, each 0700; one that is there stays as it is.
+ *
+ * CN_EIO  one cannot be made; the diag names it.   CN_ETOOBIG  over CN_FOLDER_BYTES_MAX. */
+cn_err cn_folder_make(const char *path, cn_diag *diag) CN_MUST_CHECK;
+
 typedef struct cn_file_map {
     const uint8_t *data; // NULL for an empty file
     size_t         bytes;

@@ -425,6 +425,41 @@ const char *cn_json_string(const cn_json *value) {
     return cn_json_type_of(value) == CN_JSON_STRING ? node_of(value)->valuestring : NULL;
 }
 
+static bool are_equal_numbers(const cn_json *a, const cn_json *b) {
+    int64_t i, j;
+    double  x = 0, y = 0;
+    if (cn_json_int64(a, &i) && cn_json_int64(b, &j)) return i == j;
+    return cn_json_f64(a, &x) && cn_json_f64(b, &y) && x == y;
+}
+
+bool cn_json_is_equal(const cn_json *a, const cn_json *b) {
+    const cn_json_type type = cn_json_type_of(a);
+    if (cn_json_type_of(b) != type || cn_json_count(a) != cn_json_count(b)) return false;
+    const cn_json *v = cn_json_first(a), *other = cn_json_first(b);
+    switch (type) {
+    case CN_JSON_BOOL:
+        return cJSON_IsTrue(node_of(a)) == cJSON_IsTrue(node_of(b));
+    case CN_JSON_NUMBER:
+        return are_equal_numbers(a, b);
+    case CN_JSON_STRING:
+        return strcmp(cn_json_string(a), cn_json_string(b)) == 0;
+    case CN_JSON_ARRAY:
+        while (v && cn_json_is_equal(v, other)) {
+            v = cn_json_next(v);
+            other = cn_json_next(other);
+        }
+        return !v;
+    case CN_JSON_OBJECT: // as many members, each once: all of a's in b is enough
+        for (; v; v = cn_json_next(v)) {
+            other = cn_json_get(b, cn_json_key(v));
+            if (!other || !cn_json_is_equal(v, other)) return false;
+        }
+        return true;
+    default:
+        return true;
+    }
+}
+
 /* ---- Writing ----------------------------------------------------------------------- */
 
 cn_json_writer cn_json_writer_on(cn_buf *buf) {

@@ -88,6 +88,11 @@ bool cn_json_bool(const cn_json *value, bool *out);
 /* UTF-8 with a NUL behind it (and none within); NULL unless a string. */
 const char *cn_json_string(const cn_json *value);
 
+/* Whether two values are the same: members in any order, numbers by value (1 is 1.0; int64 are
+ * compared exactly, others as doubles).  A NULL value is null.  Time: members of an object are
+ * looked up one by one. */
+bool cn_json_is_equal(const cn_json *a, const cn_json *b);
+
 /* ---- Writing ----------------------------------------------------------------------
  * Commas are the writer's business.  A key before each member; values in any order.
  * Errors (no memory) stay in the buf: check buf->err once at the end.

@@ -101,6 +101,22 @@ static cn_err check_opts(const cn_engine_opts *o, cn_diag *diag) {
     return CN_OK;
 }
 
+static void set_sources(cn_engine *e, bool dense) {
+    const cn_config *c = &e->model->config;
+    for (int32_t l = 0; l < c->cross_layers; l++)
+        e->source[l] = cn_config_has_index(c) && !dense ? 0 : -1;
+}
+
+cn_err cn_engine_set_routing(cn_engine *e, int32_t topk, bool dense, cn_diag *diag) {
+    if (topk == 0) topk = e->model->config.index_topk;
+    if (topk < 0 || topk > e->topk_max)
+        return CN_FAIL(diag, CN_ETOOBIG, "top-k of %d, the engine was opened for %d", topk,
+                       e->topk_max);
+    e->topk = topk;
+    set_sources(e, dense);
+    return CN_OK;
+}
+
 cn_err cn_engine_open(cn_engine **out, const cn_engine_opts *opts, cn_diag *diag) {
     *out = NULL;
     CN_TRY(check_opts(opts, diag));
@@ -117,7 +133,8 @@ cn_err cn_engine_open(cn_engine **out, const cn_engine_opts *opts, cn_diag *diag
     e->topk = opts->topk ? opts->topk : c->index_topk;
     const int64_t set_max = (int64_t)e->topk + c->index_local;
     e->set_max = (int32_t)(set_max < e->view_tokens ? set_max : e->view_tokens);
-    for (int32_t l = 0; l < c->cross_layers; l++) e->source[l] = has_index && !opts->dense ? 0 : -1;
+    e->topk_max = e->topk;
+    set_sources(e, opts->dense);
 
     cn_err err = cn_ops_choose(&e->ops, opts->isa, diag);
     if (err) goto out;
@@ -156,6 +173,10 @@ int32_t cn_engine_threads(const cn_engine *e) {
     return cn_pool_threads(e->pool);
 }
 
+int64_t cn_engine_view_tokens(const cn_engine *e) {
+    return e->view_tokens;
+}
+
 int64_t cn_engine_memory_bytes(const cn_engine *e) {
     return e->block.bytes;
 }
@@ -171,6 +192,11 @@ int64_t cn_engine_page_bytes(const cn_engine *e) {
 void cn_engine_set_tap(cn_engine *e, cn_tap_fn fn, void *ctx) {
     e->tap = fn;
     e->tap_ctx = ctx;
+}
+
+void cn_engine_set_tap_probs(cn_engine *e, float *probs, int64_t tokens_max) {
+    e->tap_probs = probs;
+    e->tap_probs_tokens = tokens_max;
 }
 
 static void tap(const cn_engine *e, cn_tap_stage stage, int32_t slice, int32_t layer,
@@ -480,6 +506,9 @@ static void cross_layer(cn_engine *e, int32_t l, const cn_slice *slice, const se
     const int64_t attend_begin = cn_clock_ns();
     for (int32_t b = 0; b < seqs; b++) attend(e, slice, &sq[b], b, e->source[l] < 0);
     const int64_t attend_end = cn_clock_ns();
+    for (int32_t b = 0; b < seqs; b++)
+        cn_tap_attention(e, sq[b].slice, l, slice[sq[b].slice].view, sq[b].pages, sq[b].tokens,
+                         e->s.in + b * q_dim, e->s.att + b * q_dim);
 
     matmul(e, e->s.cross, c->hidden, e->s.att, q_dim, &layer->o, seqs, true);
     feed_forward(e, e->s.cross, layer, seqs);

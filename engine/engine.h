@@ -65,10 +65,18 @@ cn_err cn_engine_open(cn_engine **out, const cn_engine_opts *opts, cn_diag *diag
 /* Its documents and views must have been freed.  NULL is allowed. */
 void cn_engine_close(cn_engine *e);
 
+/* Change what attention reads from the next step on: the top k (0: the model's index_topk), or all
+ * tokens.  Pages and documents do not depend on it.
+ *
+ * CN_ETOOBIG  topk is over that of cn_engine_open (where 0 counts as the model's); the diag has
+ *             both numbers. */
+cn_err cn_engine_set_routing(cn_engine *e, int32_t topk, bool dense, cn_diag *diag) CN_MUST_CHECK;
+
 const cn_model *cn_engine_model(const cn_engine *e);
 const char     *cn_engine_isa(const cn_engine *e);
 int32_t         cn_engine_threads(const cn_engine *e);
 int64_t         cn_engine_memory_bytes(const cn_engine *e); // reserved, weights not counted
+int64_t         cn_engine_view_tokens(const cn_engine *e);  // most tokens of a view
 
 /* All that decides the bits of a page besides model and tokens: instruction-set path,
  * element types, shape, page size, version of the arithmetic.  Pages made under another
@@ -148,8 +156,8 @@ typedef struct cn_slice {
     const int32_t *token; // [tokens] appended to the document; borrowed for the call
     int32_t        tokens;
     cn_view       *view;   // NULL: no logits.  Each view at most once in a step
-    const float   *logits; // out: [vocab] after the last token; valid until the next step.
-                           // NULL without a view
+    const float   *logits; // out: [vocab] after the last token; valid until the next
+                           // step with a view.  NULL without a view
 } cn_slice;
 
 /* Where the time of a step went, in ns, and what it moved.  Parts are disjoint. */
@@ -200,14 +208,26 @@ typedef enum {
     CN_TAP_SCORES, // f32 [1, view tokens]: I of the slice's last token
     CN_TAP_SET,    // i32 [1, |S|]: positions in the view, ascending
     CN_TAP_CROSS,  // f32 [1, hidden]: x after a cross layer
+    // With cn_engine_set_tap_probs, before CN_TAP_CROSS:
+    CN_TAP_PROBS,    // f32 [heads, view tokens]: softmax of a cross layer over the whole view
+    CN_TAP_ATTENDED, // f32 [heads, head_dim]: what its attention brought back
 } cn_tap_stage;
 
-/* `layer` is the cross layer for CN_TAP_CROSS, the index source for SCORES and SET, else 0. */
+/* `layer` is the cross layer for CN_TAP_CROSS, PROBS and ATTENDED, the index source for SCORES and
+ * SET, else 0. */
 typedef void (*cn_tap_fn)(void *ctx, cn_tap_stage stage, int32_t slice, int32_t layer,
                           const void *data, int64_t rows, int64_t cols);
 
 /* Call `fn` within each step from now on (NULL: no more): for tests and for evidence. */
 void cn_engine_set_tap(cn_engine *e, cn_tap_fn fn, void *ctx);
+
+/* Give the tap CN_TAP_PROBS and ATTENDED, too, from now on (NULL: no more).  Where attention is
+ * sparse PROBS are what dense attention would do with that layer's input.
+ *
+ *   probs  [heads, tokens_max], borrowed.  No step may have a larger view, its conversation
+ *          counted.
+ * Time: one thread, about 4 ns a token, layer and head of 64. */
+void cn_engine_set_tap_probs(cn_engine *e, float *probs, int64_t tokens_max);
 
 CN_C_END
 

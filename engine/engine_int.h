@@ -46,13 +46,15 @@ struct cn_engine {
     cn_pool        *pool;
     cn_page_shape   shape;
     int64_t         view_tokens;
-    int32_t         topk;
+    int32_t         topk, topk_max;        // now; as opened
     int32_t         set_max;               // tokens of S at most
     int32_t         source[CN_LAYERS_MAX]; // cross layer -> index source whose set it uses; -1: all
     cn_scratch      s;
     cn_block        block;
     cn_tap_fn       tap;
     void           *tap_ctx;
+    float          *tap_probs;
+    int64_t         tap_probs_tokens;
     char            layout[160];
 };
 
@@ -92,6 +94,12 @@ int32_t cn_threads_or_cores(int32_t threads);
 /* Zero the slots of the last page behind the document's tokens: a step that failed may have
  * written there. */
 void cn_doc_clear_tail(cn_doc *doc);
+
+/* CN_TAP_PROBS and ATTENDED of one sequence, if they are wanted.
+ *
+ *   q, out  [heads, head_dim] of the layer's attention. */
+void cn_tap_attention(const cn_engine *e, int32_t slice, int32_t layer, const cn_view *view,
+                      int64_t pages, int64_t tokens, const float *q, const float *out);
 
 /* Append the pages of `doc`, as if it held `tokens` tokens, behind the view's own: the
  * view then has *pages_out pages and *tokens_out tokens for one step.

@@ -9,6 +9,7 @@
  * each weigh less than (1 - top_p) / n of the mass together weigh less than what top_p may
  * drop: the run ends before it reaches them.
  */
+#include "base/rand.h"
 #include "kernels/math_int.h"
 #include "kernels/sample.h"
 
@@ -44,19 +45,11 @@ static cn_err find_max(float *max_out, const float *logits, int32_t count) {
     return bad[0] || max[0] == -INFINITY ? CN_ENUMERIC : CN_OK;
 }
 
-/* splitmix64 (Steele, Lea and Flood 2014): the state moves by STEP, mix() is its output. */
-static const uint64_t STEP = 0x9E3779B97F4A7C15u;
-
-static uint64_t mix(uint64_t z) {
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-}
-
 /* In [0, 1), 53 bits: output number `counter` of a splitmix64 that starts at the first
  * output of splitmix64(seed), so that seeds 1, 2, 3 do not share a sequence. */
 static double uniform(uint64_t seed, uint64_t counter) {
-    return (double)(mix(mix(seed + STEP) + (counter + 1) * STEP) >> 11) * 0x1p-53;
+    const uint64_t first = cn_rand_next(&seed);
+    return (double)(cn_rand_mix(first + (counter + 1) * CN_RAND_STEP) >> 11) * 0x1p-53;
 }
 
 /* The sum of the weights that have `bit`. */

@@ -189,6 +189,13 @@ cn_err cn_cli_find_model(const cn_cli *cli, char path_out[CN_PATH_BYTES], cn_dia
                    "no model: give --model DIR or set CAIRN_MODEL (none beside the executable)");
 }
 
+void cn_cli_put_path(cn_json_writer *w, const char *path, int64_t tokens) {
+    cn_json_put_key(w, "path");
+    cn_json_put_string(w, path);
+    cn_json_put_key(w, "tokens");
+    cn_json_put_int64(w, tokens);
+}
+
 const char *cn_cli_count(int64_t n) {
     static char text[8][32];
     static int  turn;

@@ -70,6 +70,9 @@ cn_err cn_cli_find_model(const cn_cli *cli, char path_out[CN_PATH_BYTES], cn_dia
 /* Open what sessions share, as the options say: model, state folder, engine. */
 cn_err cn_cli_open_host(const cn_cli *cli, cn_host **out, cn_diag *diag);
 
+/* Put the members "path" and "tokens" of an open object. */
+void cn_cli_put_path(cn_json_writer *w, const char *path, int64_t tokens);
+
 /* 31870 as "31,870"; the text is valid for the next few calls. */
 const char *cn_cli_count(int64_t n);
 
@@ -90,6 +93,7 @@ int cn_cmd_model(int argc, char **argv);
 int cn_cmd_bench(int argc, char **argv);
 int cn_cmd_bench_ops(int argc, char **argv);
 int cn_cmd_bench_decode(int argc, char **argv);
+int cn_cmd_bench_retrieval(int argc, char **argv);
 int cn_cmd_ask(int argc, char **argv);
 int cn_cmd_sessions(int argc, char **argv);
 int cn_cmd_context(int argc, char **argv);

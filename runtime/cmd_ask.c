@@ -87,6 +87,24 @@ static void print_bill(const cn_turn *t) {
             cn_cli_count(b->prompt_tokens), ms(b->prefill_ns), ms(b->route_ns),
             cn_cli_count(b->output_tokens), decode_s > 0 ? (double)b->output_tokens / decode_s : 0,
             (double)b->saved_ns / 1e9);
+    const char *path;
+    int64_t     tokens;
+    for (int64_t i = 0; (path = cn_turn_dropped_at(t, i, &tokens)); i++)
+        fprintf(stderr, "dropped %s (%s tok) to keep the budget of long parts\n", path,
+                cn_cli_count(tokens));
+}
+
+static void put_dropped(cn_json_writer *w, const cn_turn *t) {
+    const char *path;
+    int64_t     tokens;
+    cn_json_put_key(w, "dropped");
+    cn_json_open(w, '[');
+    for (int64_t i = 0; (path = cn_turn_dropped_at(t, i, &tokens)); i++) {
+        cn_json_open(w, '{');
+        cn_cli_put_path(w, path, tokens);
+        cn_json_close(w, '}');
+    }
+    cn_json_close(w, ']');
 }
 
 static int put_json(const cn_cli *cli, const cn_session *s, const cn_turn *t) {
@@ -117,6 +135,7 @@ static int put_json(const cn_cli *cli, const cn_session *s, const cn_turn *t) {
         cn_json_close(&w, '}');
     }
     cn_json_close(&w, ']');
+    put_dropped(&w, t);
     cn_json_close(&w, '}');
     return cn_cli_put_json(cli, &buf);
 }
@@ -154,12 +173,15 @@ int cn_cmd_ask(int argc, char **argv) {
     cn_cli          cli = {.command = "ask"};
     const char     *folder = NULL, *id = NULL;
     bool            is_continued = false, no_daemon = false;
-    int32_t         budget = 0, output = 0;
+    int32_t         budget = 0, refs_budget = 0, output = 0;
     const cn_option options[] = {
         {.name = "repo", .letter = 'C', .value = &folder, .help = "repository or folder; here"},
         {.name = "continue", .letter = 'c', .flag = &is_continued, .help = "the last session here"},
         {.name = "session", .letter = 's', .value = &id, .help = "a session by its id"},
         {.name = "budget", .number = &budget, .help = "tokens of the view of a new session; 32768"},
+        {.name = "refs-budget",
+         .number = &refs_budget,
+         .help = "tokens of long questions and results in its view; 65536"},
         {.name = "max-tokens", .number = &output, .help = "most tokens of the answer; 1024"},
         {.name = "no-daemon", .flag = &no_daemon, .help = "in this process (the only way yet)"},
         {0},
@@ -174,7 +196,8 @@ int cn_cmd_ask(int argc, char **argv) {
     const cn_session_opts where = {.id = id,
                                    .folder = folder || id ? folder : ".",
                                    .is_continued = is_continued,
-                                   .budget = budget};
+                                   .budget = budget,
+                                   .refs_budget = refs_budget};
     const cn_turn_opts    what = {.question = argv[0],
                                   .question_bytes = strlen(argv[0]),
                                   .output_tokens_max = output,

@@ -1,13 +1,33 @@
-/* cmd_context.c - cairn context: what a view of this repository holds, and its price. */
+/* cmd_context.c - cairn context: what a view holds, its price, and what is added or dropped. */
 #include "runtime/cli.h"
-#include "sessions/context.h"
+#include "sessions/session.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const char usage[] =
-    "usage: cairn context [-C REPO] [--budget N] [--dry-run]\n\n"
-    "  What a new session here would hold, what is left out, and what is cached.  Without\n"
-    "  --dry-run the missing documents are prefilled and stored now.\n";
+    "usage: cairn context [-C REPO] [--budget N] [--dry-run]\n"
+    "       cairn context [-C REPO] -c | -s SESSION [--dry-run]\n"
+    "       cairn context add|drop [-C REPO] -c | -s SESSION PATH...\n\n"
+    "  What a new session here would hold, or a session holds, what is left out, and what is\n"
+    "  cached.  Without --dry-run the missing documents are prefilled and stored now.\n\n"
+    "  add and drop say what a session's view holds from now on: files by their path from the\n"
+    "  root, long questions and results as the conversation names them (turn-1/result-1.txt).\n"
+    "  Dropping is free; what is added is prefilled, and billed, by the next turn.\n";
+
+static void put_documents(cn_json_writer *w, const cn_context *c) {
+    cn_json_field_open(w, "documents", '[');
+    for (int64_t i = 0; i < cn_context_docs(c); i++) {
+        const cn_context_doc *d = cn_context_doc_at(c, i);
+        cn_json_open(w, '{');
+        cn_json_field_string(w, "path", d->path);
+        cn_json_field_int64(w, "first_line", d->piece.first_line);
+        cn_json_field_int64(w, "lines", d->piece.lines);
+        cn_json_field_int64(w, "tokens", d->piece.tokens);
+        cn_json_close(w, '}');
+    }
+    cn_json_close(w, ']');
+}
 
 static void put_plan(cn_json_writer *w, cn_context *c, int64_t prefilled) {
     const cn_context_plan *p = cn_context_get_plan(c);
@@ -15,7 +35,6 @@ static void put_plan(cn_json_writer *w, cn_context *c, int64_t prefilled) {
         const char *key;
         int64_t     value;
     } numbers[] = {{"files", p->files},
-                   {"documents", p->documents},
                    {"context_tokens", p->tokens},
                    {"cached_tokens", p->cached_tokens},
                    {"missing_tokens", p->missing_tokens},
@@ -24,12 +43,18 @@ static void put_plan(cn_json_writer *w, cn_context *c, int64_t prefilled) {
                    {"files_read", p->files_read},
                    {"left_files", p->left_files},
                    {"left_tokens", p->left_tokens},
+                   {"file_tokens", p->file_tokens},
+                   {"over_tokens", p->over_tokens},
+                   {"refs", p->refs},
+                   {"ref_tokens", p->ref_tokens},
+                   {"left_refs", p->left_refs},
+                   {"left_ref_tokens", p->left_ref_tokens},
                    {"skipped_files", p->skipped_files}};
-    cn_json_open(w, '{');
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
         cn_json_put_key(w, numbers[i].key);
         cn_json_put_int64(w, numbers[i].value);
     }
+    put_documents(w, c);
     cn_json_put_key(w, "misses");
     cn_json_open(w, '[');
     for (int i = 0; i < CN_MISS_COUNT; i++) {
@@ -50,20 +75,17 @@ static void put_plan(cn_json_writer *w, cn_context *c, int64_t prefilled) {
     int64_t     tokens;
     for (int64_t i = 0; (path = cn_context_left_at(c, i, &tokens, &reason)); i++) {
         cn_json_open(w, '{');
-        cn_json_put_key(w, "path");
-        cn_json_put_string(w, path);
-        cn_json_put_key(w, "tokens");
-        cn_json_put_int64(w, tokens);
+        cn_cli_put_path(w, path, tokens);
         cn_json_put_key(w, "reason");
         cn_json_put_string(w, reason);
         cn_json_close(w, '}');
     }
     cn_json_close(w, ']');
-    cn_json_close(w, '}');
 }
 
-static void print_plan(cn_context *c) {
-    enum { LEFT_SHOWN = 20 };
+enum { LEFT_SHOWN = 20 };
+
+static void print_documents(cn_context *c) {
     const cn_context_plan *p = cn_context_get_plan(c);
     for (int64_t i = 0; i < cn_context_docs(c); i++) {
         const cn_context_doc *d = cn_context_doc_at(c, i);
@@ -75,57 +97,163 @@ static void print_plan(cn_context *c) {
     int64_t     tokens, shown = 0;
     for (; shown < LEFT_SHOWN && (path = cn_context_left_at(c, shown, &tokens, &reason)); shown++)
         printf("left out  %6s tok  %s: %s\n", cn_cli_count(tokens), path, reason);
-    if (p->left_files > shown)
-        printf("left out  and %s more files (--json lists all)\n",
-               cn_cli_count(p->left_files - shown));
+    if (p->left_files + p->left_refs > shown)
+        printf("left out  and %s more (--json lists all)\n",
+               cn_cli_count(p->left_files + p->left_refs - shown));
     for (int64_t i = 0; i < LEFT_SHOWN && (path = cn_context_skipped_at(c, i, &reason)); i++)
         printf("skipped              %s: %s\n", path, reason);
-    printf(
-        "\n%s files, %s documents, %s tok: %s cached, %s to prefill; %s files (%s tok) left out\n",
-        cn_cli_count(p->files), cn_cli_count(p->documents), cn_cli_count(p->tokens),
-        cn_cli_count(p->cached_tokens), cn_cli_count(p->missing_tokens),
-        cn_cli_count(p->left_files), cn_cli_count(p->left_tokens));
+    puts("");
 }
 
-int cn_cmd_context(int argc, char **argv) {
-    cn_cli          cli = {.command = "context"};
+static void print_sum(cn_context *c) {
+    const cn_context_plan *p = cn_context_get_plan(c);
+    printf("%s files, %s documents, %s tok: %s cached, %s to prefill; %s files (%s tok) left out\n",
+           cn_cli_count(p->files), cn_cli_count(p->documents), cn_cli_count(p->tokens),
+           cn_cli_count(p->cached_tokens), cn_cli_count(p->missing_tokens),
+           cn_cli_count(p->left_files), cn_cli_count(p->left_tokens));
+    if (p->refs || p->left_refs)
+        printf("%s long parts of the conversation (%s tok); %s (%s tok) dropped\n",
+               cn_cli_count(p->refs), cn_cli_count(p->ref_tokens), cn_cli_count(p->left_refs),
+               cn_cli_count(p->left_ref_tokens));
+    if (p->over_tokens) printf("%s tok above the budget of files\n", cn_cli_count(p->over_tokens));
+}
+
+/* ---- Added and dropped --------------------------------------------------------------- */
+
+/* Of all documents of a path, in the view or left out of it. */
+static int64_t tokens_of(cn_context *c, const char *path) {
+    const char *left, *reason;
+    int64_t     tokens = 0, sum = 0;
+    for (int64_t i = 0; i < cn_context_docs(c); i++)
+        if (strcmp(cn_context_doc_at(c, i)->path, path) == 0)
+            sum += cn_context_doc_at(c, i)->piece.tokens;
+    for (int64_t i = 0; (left = cn_context_left_at(c, i, &tokens, &reason)); i++)
+        if (strcmp(left, path) == 0) sum += tokens;
+    return sum;
+}
+
+static void put_edits(cn_json_writer *w, cn_context *c, cn_edit edit, char **path, int paths) {
+    cn_json_put_key(w, edit == CN_EDIT_ADD ? "added" : "dropped");
+    cn_json_open(w, '[');
+    for (int i = 0; i < paths; i++) {
+        cn_json_open(w, '{');
+        cn_cli_put_path(w, path[i], tokens_of(c, path[i]));
+        cn_json_close(w, '}');
+    }
+    cn_json_close(w, ']');
+}
+
+/* ---- The command --------------------------------------------------------------------- */
+
+typedef struct request {
+    const char *folder, *id;
+    bool        is_continued, dry_run, is_edit;
+    cn_edit     edit;
+    int32_t     budget;
+    char      **path; // [paths] to add or drop
+    int         paths;
+} request;
+
+/* A session's context, or that of a session to be; up to date. */
+static cn_err open_context(const request *r, cn_host *host, cn_session **s, cn_context **c,
+                           cn_diag *diag) {
+    if (!r->id && !r->is_continued) {
+        CN_TRY(cn_context_open(
+            c, host, &(cn_context_opts){.folder = r->folder ? r->folder : ".", .budget = r->budget},
+            diag));
+        return cn_context_update(*c, diag);
+    }
+    CN_TRY(cn_session_open(s, host,
+                           &(cn_session_opts){.id = r->id,
+                                              .folder = r->folder || r->id ? r->folder : ".",
+                                              .is_continued = r->is_continued},
+                           diag));
+    *c = cn_session_context(*s);
+    return r->is_edit ? cn_session_edit(*s, r->edit, (const char *const *)r->path, r->paths, diag)
+                      : cn_context_update(*c, diag);
+}
+
+static int put_json(const cn_cli *cli, const request *r, cn_session *s, cn_context *c,
+                    int64_t prefilled) {
+    cn_buf         buf = {0};
+    cn_json_writer w = cn_json_writer_on(&buf);
+    cn_json_open(&w, '{');
+    if (s) {
+        cn_json_put_key(&w, "session");
+        cn_json_put_string(&w, cn_session_row(s)->id);
+    }
+    if (r->is_edit) put_edits(&w, c, r->edit, r->path, r->paths);
+    put_plan(&w, c, prefilled);
+    cn_json_close(&w, '}');
+    return cn_cli_put_json(cli, &buf);
+}
+
+static void print_view(const request *r, cn_context *c) {
+    if (!r->is_edit) print_documents(c);
+    for (int i = 0; i < r->paths; i++)
+        printf("%-9s %6s tok  %s\n", r->edit == CN_EDIT_ADD ? "added" : "dropped",
+               cn_cli_count(tokens_of(c, r->path[i])), r->path[i]);
+    print_sum(c);
+}
+
+static int run(const cn_cli *cli, const request *r) {
     cn_diag         diag = {0};
-    const char     *folder = ".";
-    int32_t         budget = 0;
-    bool            dry_run = false;
-    const cn_option options[] = {
-        {.name = "repo", .letter = 'C', .value = &folder, .help = "repository or folder; here"},
-        {.name = "budget", .number = &budget, .help = "tokens; 32768"},
-        {.name = "dry-run", .flag = &dry_run, .help = "prefill nothing"},
-        {0},
-    };
-    const int operands = cn_cli_parse(&cli, argc, argv, usage, options);
-    if (operands != 0) return cn_cli_usage(&cli, "want no operand, got \"%s\"", argv[0]);
     cn_host        *host = NULL;
+    cn_session     *s = NULL;
     cn_context     *c = NULL;
     cn_context_work work = {0};
-    cn_buf          buf = {0};
     int             status = CN_EXIT_DONE;
-    cn_err          err = cn_cli_open_host(&cli, &host, &diag);
-    if (!err)
-        err = cn_context_open(&c, host, &(cn_context_opts){.folder = folder, .budget = budget},
-                              &diag);
-    if (!err) err = cn_context_update(c, &diag);
-    if (!err && !cli.json) print_plan(c);
-    for (bool done = dry_run; !err && !done;) err = cn_context_prefill(c, &done, &work, &diag);
-    if (err) {
-        status = cn_cli_fail(&cli, err, &diag);
-    } else if (cli.json) {
-        cn_json_writer w = cn_json_writer_on(&buf);
-        put_plan(&w, c, work.tokens);
-        status = cn_cli_put_json(&cli, &buf);
-    } else if (work.tokens) {
+    cn_err          err = cn_cli_open_host(cli, &host, &diag);
+    if (!err) err = open_context(r, host, &s, &c, &diag);
+    if (!err && !cli->json) print_view(r, c);
+    for (bool done = r->dry_run || r->is_edit; !err && !done;)
+        err = cn_context_prefill(c, &done, &work, &diag);
+    if (err)
+        status = cn_cli_fail(cli, err, &diag);
+    else if (cli->json)
+        status = put_json(cli, r, s, c, work.tokens);
+    else if (work.tokens)
         printf("prefilled %s tok in %.1f s (%.0f tok/s), %.1f MB written\n",
                cn_cli_count(work.tokens), (double)work.compute_ns / 1e9,
                (double)work.tokens * 1e9 / (double)work.compute_ns,
                (double)work.bytes_written / 1e6);
-    }
-    cn_context_close(c);
+    if (s)
+        cn_session_close(s); // and its context
+    else
+        cn_context_close(c);
     cn_host_close(host);
     return status;
+}
+
+int cn_cmd_context(int argc, char **argv) {
+    cn_cli          cli = {.command = "context"};
+    request         r = {0};
+    const cn_option options[] = {
+        {.name = "repo", .letter = 'C', .value = &r.folder, .help = "repository or folder; here"},
+        {.name = "continue",
+         .letter = 'c',
+         .flag = &r.is_continued,
+         .help = "of the last session here"},
+        {.name = "session", .letter = 's', .value = &r.id, .help = "of a session, by its id"},
+        {.name = "budget", .number = &r.budget, .help = "tokens, of a new session; 32768"},
+        {.name = "dry-run", .flag = &r.dry_run, .help = "prefill nothing"},
+        {0},
+    };
+    const int operands = cn_cli_parse(&cli, argc, argv, usage, options);
+    if (r.is_continued && r.id) return cn_cli_usage(&cli, "-c and -s exclude each other");
+    const bool is_add = operands > 0 && strcmp(argv[0], "add") == 0;
+    r.is_edit = is_add || (operands > 0 && strcmp(argv[0], "drop") == 0);
+    if (operands > 0 && !r.is_edit)
+        return cn_cli_usage(&cli, "want add, drop or nothing, got \"%s\"", argv[0]);
+    if (r.is_edit && !r.is_continued && !r.id)
+        return cn_cli_usage(&cli, "%s: of which session? -c or -s", argv[0]);
+    if (r.is_edit && operands < 2) return cn_cli_usage(&cli, "%s: want one PATH or more", argv[0]);
+    if (r.budget && (r.is_continued || r.id))
+        return cn_cli_usage(&cli, "--budget: a session keeps the one it was made with");
+    if (r.is_edit) {
+        r.edit = is_add ? CN_EDIT_ADD : CN_EDIT_DROP;
+        r.path = argv + 1;
+        r.paths = operands - 1;
+    }
+    return run(&cli, &r);
 }

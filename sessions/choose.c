@@ -22,7 +22,7 @@ typedef enum {
 
 enum { EIGHTHS = 8, SLACK_PART = 4, GUESS_BYTES = 3, GUESS_HEADER_TOKENS = 24 };
 
-typedef enum { STATE_NEW, STATE_KEPT, STATE_PASSED } state;
+typedef enum { STATE_NEW, STATE_KEPT, STATE_PASSED, STATE_ADDED, STATE_DROPPED } state;
 
 typedef struct item {
     const cn_choose_file *file;
@@ -284,6 +284,13 @@ static void mark(item *it, int64_t items, const char *const *path, int64_t paths
     }
 }
 
+/* What was said of an item; false if nothing was. */
+static bool is_settled(item *it) {
+    if (it->state == STATE_ADDED) it->reason = CN_LEFT_COUNT;
+    if (it->state == STATE_DROPPED) it->reason = CN_LEFT_DROPPED;
+    return it->state == STATE_ADDED || it->state == STATE_DROPPED;
+}
+
 /* Ask the items, best rank first: the kept ones, then all others. */
 static void ask(item *it, int64_t items, int64_t budget) {
     const int64_t slack = budget + budget / SLACK_PART;
@@ -294,7 +301,7 @@ static void ask(item *it, int64_t items, int64_t budget) {
         if (it[i].reason == CN_LEFT_COUNT) tokens += it[i].tokens;
     }
     for (int64_t i = 0; i < items; i++) {
-        if (it[i].state == STATE_KEPT || it[i].group == GROUP_NONE) continue;
+        if (is_settled(&it[i]) || it[i].state == STATE_KEPT || it[i].group == GROUP_NONE) continue;
         it[i].reason = it[i].state == STATE_PASSED      ? CN_LEFT_BEFORE
                        : it[i].tokens > budget          ? CN_LEFT_TOO_BIG
                        : it[i].tokens > budget - tokens ? CN_LEFT_BUDGET
@@ -349,6 +356,8 @@ cn_err cn_choose(cn_choice *out, const cn_choose_args *args, cn_diag *diag) {
         }
     mark(it, files, args->passed, args->passed_files, STATE_PASSED);
     mark(it, files, args->kept, args->kept_files, STATE_KEPT);
+    mark(it, files, args->added, args->added_files, STATE_ADDED);
+    mark(it, files, args->dropped, args->dropped_files, STATE_DROPPED);
     sort_by_rank(it, files);
     ask(it, files, budget);
     qsort(it, (size_t)files, sizeof(*it), by_path);

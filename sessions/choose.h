@@ -14,7 +14,8 @@
  *
  * Lock files, minified files and source maps are never asked.  The choice belongs to the
  * session: made once, then kept by cn_choose with `kept`, so that an edit does not
- * reshuffle the view.  A pure function of its arguments; the input's order does not count.
+ * reshuffle the view; what a user adds or drops stays in or out.  A pure function of its arguments;
+ * the input's order does not count.
  *
  * Threads: any.
  * Layer: sessions -> base.
@@ -49,7 +50,8 @@ typedef struct cn_choose_file {
     X(MINIFIED,  "minified, or a source map")                                               \
     X(TOO_BIG,   "larger than the whole budget")                                            \
     X(BUDGET,    "does not fit into what is left of the budget")                            \
-    X(BEFORE,    "left out when the session's files were chosen")
+    X(BEFORE,    "left out when the session's files were chosen")                           \
+    X(DROPPED,   "dropped from this session")
 
 typedef enum {
 #define X(name, text) CN_LEFT_##name,
@@ -87,6 +89,12 @@ typedef struct cn_choose_args {
     int64_t            kept_files;
     const char *const *passed; // [passed_files] what cn_choice.left said then
     int64_t            passed_files;
+    /* What somebody said since then, and it goes before all else: these are in, whatever they
+     * are, and take nothing of the budget; those are out.  A path in both is out. */
+    const char *const *added; // [added_files]
+    int64_t            added_files;
+    const char *const *dropped; // [dropped_files]
+    int64_t            dropped_files;
 } cn_choose_args;
 
 /* Choose files.

@@ -1,5 +1,6 @@
 /*
- * context.h - A repository as the documents of a view: listed, chosen, cut, found, prefilled.
+ * context.h - The documents of a view: a repository's files, listed, chosen, cut, found and
+ * prefilled; behind them long parts of the conversation (ref.h), in the order of their making.
  *
  *   tools/repo lists the working tree -> choose.h picks files for a token budget -> cut.h
  *   makes documents of each (or the ledger remembers how this blob was cut, and the file is
@@ -14,6 +15,7 @@
 
 #include "sessions/choose.h"
 #include "sessions/host.h"
+#include "sessions/paths.h"
 #include "tools/repo.h"
 
 CN_C_BEGIN
@@ -24,10 +26,11 @@ typedef struct cn_context cn_context;
 
 /* A document of the view, in order. */
 typedef struct cn_context_doc {
-    const char     *path; // valid until the next update
-    cn_ledger_piece piece;
-    cn_miss         why;        // if it is missing
-    bool            is_missing; // not all of its pages are in the store
+    const char      *path; // valid until the next update
+    cn_ledger_piece  piece;
+    cn_document_kind kind;
+    cn_miss          why;        // if it is missing
+    bool             is_missing; // not all of its pages are in the store
 } cn_context_doc;
 
 /* What the view holds and what it will cost: the price before it is paid. */
@@ -35,10 +38,14 @@ typedef struct cn_context_plan {
     int64_t files, documents;
     int64_t tokens;                        // of all documents
     int64_t cached_tokens, missing_tokens; // their parts
+    int64_t file_tokens, ref_tokens;       // the same, by what they are of
+    int64_t over_tokens;                   // the files' above the budget: grown or added
+    int64_t refs;                          // long parts of the conversation
     int64_t missing_documents;
     int64_t files_read; // to know how they are cut; the others were remembered
     int64_t left_files, left_tokens;
-    int64_t skipped_files; // no text, or too large: tools/repo says why
+    int64_t left_refs, left_ref_tokens; // dropped
+    int64_t skipped_files;              // no text, or too large: tools/repo says why
     struct {
         int64_t count, tokens;
     } misses[CN_MISS_COUNT];
@@ -47,6 +54,12 @@ typedef struct cn_context_plan {
 typedef struct cn_context_opts {
     const char *folder; // of a repository, or any folder
     int64_t     budget; // tokens; 0: CN_CHOOSE_BUDGET
+
+    /* What a session says of paths; may be NULL.  Borrowed until cn_context_close, read by
+     * each update; the last also by each refresh. */
+    const cn_paths *passed;  // files that its choice passed over
+    const cn_paths *added;   // files that are in, above the budget too
+    const cn_paths *dropped; // files and refs that are out
 } cn_context_opts;
 
 /* Open the folder; nothing is listed yet.
@@ -57,10 +70,9 @@ cn_err cn_context_open(cn_context **out, cn_host *host, const cn_context_opts *o
                        cn_diag *diag) CN_MUST_CHECK;
 void   cn_context_close(cn_context *c); // NULL is allowed
 
-/* Remember what a session holds already, so that its choice is kept: its documents of
- * before, and the paths that were passed over when it chose.  All are copied. */
+/* Remember what a session holds already, its documents of before, so that its choice is kept.
+ * They are copied. */
 cn_err cn_context_keep(cn_context *c, const cn_ledger_document *document, int64_t documents,
-                       const char *const *passed, int64_t passed_paths,
                        cn_diag *diag) CN_MUST_CHECK;
 
 /* Bring the list of documents up to date with the working tree and find out which pages
@@ -72,14 +84,51 @@ cn_err cn_context_update(cn_context *c, cn_diag *diag) CN_MUST_CHECK;
 const cn_context_plan *cn_context_get_plan(const cn_context *c);
 int64_t                cn_context_docs(const cn_context *c);
 const cn_context_doc  *cn_context_doc_at(const cn_context *c, int64_t i);
-/* File i that the choice left out, with the reason; NULL past the last. */
+/* What is left out, with the reason: plan.left_files files, then plan.left_refs refs.  NULL
+ * past the last. */
 const char *cn_context_left_at(const cn_context *c, int64_t i, int64_t *tokens_out,
                                const char **reason_out);
 /* File i that is no text for a model, with the reason; NULL past the last. */
 const char *cn_context_skipped_at(const cn_context *c, int64_t i, const char **reason_out);
-cn_repo    *cn_context_repo(cn_context *c);
-/* Whether the last update changed the list of documents. */
+/* Whether the folder has a file of this path, by the last update; if it is none for a view,
+ * *skip_out says why, else it is NULL. */
+bool     cn_context_has_file(const cn_context *c, const char *path, const char **skip_out);
+cn_repo *cn_context_repo(cn_context *c);
+/* Whether the documents are others than those that cn_context_keep was told last. */
 bool cn_context_has_changed(const cn_context *c);
+
+/* ---- Long parts of the conversation ------------------------------------------------ */
+
+typedef struct cn_context_ref {
+    const char *path;       // in its documents' header
+    int32_t     turn, part; // as in cn_ledger_ref
+    int64_t     tokens;     // of its documents; 0 until an update or refresh has cut them
+    bool        is_dropped;
+} cn_context_ref;
+
+/* Put a part behind all others; it is in the view from the next update or refresh on.  path
+ * and text, borrowed for the call, are copied; tokens and is_dropped are not read. */
+cn_err cn_context_put_ref(cn_context *c, const cn_context_ref *ref, cn_ledger_text text,
+                          cn_diag *diag) CN_MUST_CHECK;
+
+/* Only the first `refs` parts stay; their documents are in the view as before. */
+void cn_context_take_back(cn_context *c, int64_t refs);
+
+int64_t               cn_context_refs(const cn_context *c);
+const cn_context_ref *cn_context_ref_at(const cn_context *c, int64_t i);
+const cn_context_ref *cn_context_ref_find(const cn_context *c, const char *path); // or NULL
+
+/* cn_context_update without a new look at the folder: parts were put, or paths dropped.
+ * Errors of cn_cut_file, cn_ledger_blob_get; then the context is as before. */
+cn_err cn_context_refresh(cn_context *c, cn_diag *diag) CN_MUST_CHECK;
+
+/* Whether the view holds a file in which `text` is what stands from `first_line` on, line ends
+ * apart: then it is in documents already.  A file that has changed since the last update is
+ * not held.   CN_ENOMEM. */
+cn_err cn_context_holds(cn_context *c, const char *path, int64_t first_line, cn_ledger_text text,
+                        bool *out, cn_diag *diag) CN_MUST_CHECK;
+
+/* ---- Prefill ---------------------------------------------------------------------- */
 
 /* What a step of prefill did. */
 typedef struct cn_context_work {

@@ -261,7 +261,7 @@ static cn_err put_piece(cutter *c, int64_t first, int64_t end, int32_t depth) {
 // ---- The file ----------------------------------------------------------------------
 
 /* The path as git writes it: within quotes if it would not stand on one line. */
-static void put_path(cn_buf *buf, const char *path) {
+void cn_cut_put_path(cn_buf *buf, const char *path) {
     bool quote = *path == '"';
     for (const char *p = path; *p; p++) quote |= (uint8_t)*p < 0x20 || *p == 0x7F;
     if (!quote) {
@@ -281,9 +281,9 @@ static void put_path(cn_buf *buf, const char *path) {
 static cn_err put_header(cutter *c) {
     const cn_cut_args *a = c->args;
     cn_buf             text = {0};
-    put_path(&text, a->path);
+    cn_cut_put_path(&text, a->path);
     cn_buf_put_str(&text, "\nfile: ");
-    put_path(&text, a->path);
+    cn_cut_put_path(&text, a->path);
     cn_buf_put_str(&text, "\n");
     cn_err err = text.err;
     if (!err && a->file_role >= 0) err = cn_tokens_put(&c->header, &a->file_role, 1);

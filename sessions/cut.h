@@ -94,6 +94,9 @@ typedef struct cn_cut_args {
 cn_err cn_cut_file(cn_cut *out, const cn_cut_args *args, cn_diag *diag) CN_MUST_CHECK;
 void   cn_cut_release(cn_cut *cut); // frees and zeroes
 
+/* Append a path as the header writes it. */
+void cn_cut_put_path(cn_buf *to, const char *path);
+
 /* ---- Keys ------------------------------------------------------------------------- */
 
 /* What decides the bits of pages besides the tokens. */

@@ -13,22 +13,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* mkdir -p, each 0700. */
-static cn_err make_folder(const char *path, cn_diag *diag) {
-    char   part[CN_HOST_PATH_BYTES];
-    size_t n = strlen(path);
-    memcpy(part, path, n + 1);
-    for (size_t i = 1; i <= n; i++) {
-        if (part[i] != '/' && part[i] != 0) continue;
-        const char was = part[i];
-        part[i] = 0;
-        if (mkdir(part, 0700) && errno != EEXIST)
-            return CN_FAIL(diag, CN_EIO, "make folder %s: %s", part, strerror(errno));
-        part[i] = was;
-    }
-    return CN_OK;
-}
-
 /* The folder's secret, made at the first use. */
 static cn_err read_secret(const char *state, uint8_t secret[CN_HASH_KEY_BYTES], cn_diag *diag) {
     char path[CN_HOST_PATH_BYTES + 16], temp[CN_HOST_PATH_BYTES + 48];
@@ -106,7 +90,7 @@ static cn_err read_roles(cn_host *h, cn_diag *diag) {
 static cn_err open_all(cn_host *h, const cn_host_opts *opts, cn_diag *diag) {
     char    path[CN_HOST_PATH_BYTES + 16];
     uint8_t secret[CN_HASH_KEY_BYTES];
-    CN_TRY(make_folder(h->state_folder, diag));
+    CN_TRY(cn_folder_make(h->state_folder, diag));
     CN_TRY(read_secret(h->state_folder, secret, diag));
     cn_hasher hasher;
     cn_hasher_init(&hasher, secret);
@@ -121,7 +105,9 @@ static cn_err open_all(cn_host *h, const cn_host_opts *opts, cn_diag *diag) {
                           &(cn_engine_opts){.model = h->model,
                                             .isa = opts->isa,
                                             .threads = opts->threads,
-                                            .view_tokens = opts->view_tokens},
+                                            .view_tokens = opts->view_tokens,
+                                            .topk = opts->topk,
+                                            .dense = opts->dense},
                           diag));
     h->domain = (cn_key_domain){&h->model_id, cn_engine_layout(h->engine), h->salt};
     h->cut = (cn_ledger_cut){cn_document_key(&h->domain, NULL, 0), h->tenant, CN_CUT_VERSION};

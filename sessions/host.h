@@ -30,6 +30,8 @@ typedef struct cn_host_opts {
     int32_t     threads;     // likewise
     int64_t     cache_bytes; // 0: CN_HOST_CACHE_BYTES
     int64_t     view_tokens; // as in engine.h
+    int32_t     topk;        // likewise
+    bool        dense;       // likewise
 } cn_host_opts;
 
 /* Role tokens of the model; -1 where it has none. */

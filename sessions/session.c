@@ -8,7 +8,6 @@
 #include "sessions/session_int.h"
 
 #include "base/clock.h"
-#include "base/json.h"
 #include "base/log.h"
 
 #include <inttypes.h>
@@ -18,87 +17,6 @@
 
 static int64_t pages_of(int64_t tokens) {
     return (tokens + CN_PAGE_TOKENS - 1) / CN_PAGE_TOKENS;
-}
-
-/* ---- Settings: {"budget":N,"prefill_ns":X,"passed":["path",...]} --------------------- */
-
-enum { SETTINGS_BYTES = CN_LEDGER_STRING_BYTES_MAX };
-
-static void forget_passed(cn_session *s) {
-    for (int64_t i = 0; i < s->passed_paths; i++) free(s->passed[i]);
-    free(s->passed);
-    s->passed = NULL;
-    s->passed_paths = 0;
-}
-
-/* Settings that cannot be read are as if they were not there: they are no truth. */
-static void read_settings(cn_session *s, const char *text) {
-    const cn_json_limits limits = {SETTINGS_BYTES, 8, 1 << 20};
-    cn_json_doc         *doc;
-    if (!text || cn_json_parse(&doc, text, strlen(text), "settings", &limits, NULL)) return;
-    const cn_json *root = cn_json_root(doc), *passed = cn_json_get(root, "passed");
-    cn_json_int64(cn_json_get(root, "budget"), &s->budget);
-    cn_json_f64(cn_json_get(root, "prefill_ns"), &s->prefill_ns);
-    forget_passed(s);
-    s->passed = calloc((size_t)cn_json_count(passed) + 1, sizeof(*s->passed));
-    for (const cn_json *v = cn_json_first(passed); v && s->passed; v = cn_json_next(v)) {
-        char *path = cn_json_string(v) ? strdup(cn_json_string(v)) : NULL;
-        if (path) s->passed[s->passed_paths++] = path;
-    }
-    cn_json_free(doc);
-}
-
-static void put_settings(const cn_session *s, cn_buf *buf) {
-    buf->bytes_max = SETTINGS_BYTES - 1;
-    cn_json_writer w = cn_json_writer_on(buf);
-    cn_json_open(&w, '{');
-    cn_json_put_key(&w, "budget");
-    cn_json_put_int64(&w, s->budget);
-    cn_json_put_key(&w, "prefill_ns");
-    cn_json_put_f64(&w, s->prefill_ns, 6);
-    cn_json_put_key(&w, "passed");
-    cn_json_open(&w, '[');
-    for (int64_t i = 0; i < s->passed_paths; i++) cn_json_put_string(&w, s->passed[i]);
-    cn_json_close(&w, ']');
-    cn_json_close(&w, '}');
-}
-
-static cn_err write_settings(cn_session *s, cn_diag *diag) {
-    cn_buf buf = {0};
-    put_settings(s, &buf);
-    if (buf.err == CN_ETOOBIG) { // very many paths: files that were passed over may come in later
-        cn_buf_release(&buf);
-        forget_passed(s);
-        put_settings(s, &buf);
-    }
-    const cn_err err =
-        buf.err ? CN_FAIL(diag, buf.err, "no memory for a session's settings")
-                : cn_ledger_session_edit(s->writer, &(cn_ledger_edit){.settings = cn_buf_str(&buf)},
-                                         diag);
-    cn_buf_release(&buf);
-    return err;
-}
-
-cn_err cn_session_put_rate(cn_session *s, double prefill_ns, cn_diag *diag) {
-    s->prefill_ns = prefill_ns;
-    return write_settings(s, diag);
-}
-
-cn_err cn_session_put_choice(cn_session *s, const cn_ledger_document *document, int64_t documents,
-                             cn_diag *diag) {
-    const char *path, *reason;
-    int64_t     tokens, count = 0;
-    forget_passed(s);
-    while (cn_context_left_at(s->context, count, &tokens, &reason)) count++;
-    s->passed = calloc((size_t)count + 1, sizeof(*s->passed));
-    for (int64_t i = 0; s->passed && i < count; i++) {
-        path = strdup(cn_context_left_at(s->context, i, &tokens, &reason));
-        if (!path) break;
-        s->passed[s->passed_paths++] = (char *)(uintptr_t)path;
-    }
-    CN_TRY(write_settings(s, diag));
-    return cn_context_keep(s->context, document, documents, (const char *const *)s->passed,
-                           s->passed_paths, diag);
 }
 
 /* ---- Opening ---------------------------------------------------------------------- */
@@ -112,7 +30,8 @@ static cn_err find_row(cn_session *s, const cn_session_opts *opts, const char *r
     cn_buf       settings = {0};
     CN_TRY(cn_repo_get_head(cn_context_repo(s->context), &head, diag));
     s->budget = opts->budget ? opts->budget : CN_CHOOSE_BUDGET;
-    put_settings(s, &settings);
+    s->refs_budget = opts->refs_budget ? opts->refs_budget : CN_SESSION_REFS_BUDGET;
+    cn_session_put_settings(s, &settings);
     const cn_ledger_session row = {.repo = root,
                                    .commit = head.commit,
                                    .branch = head.branch,
@@ -120,42 +39,6 @@ static cn_err find_row(cn_session *s, const cn_session_opts *opts, const char *r
                                    .model = s->host->model_id};
     const cn_err            err = cn_ledger_session_create(s->host->ledger, &row, &s->row, diag);
     cn_buf_release(&settings);
-    return err;
-}
-
-typedef struct collected {
-    cn_ledger_document *document;
-    int64_t             documents, room;
-    bool                failed;
-} collected;
-
-static void on_document(void *ctx, const cn_ledger_document *d) {
-    collected *c = ctx;
-    if (c->failed) return;
-    if (c->documents == c->room) {
-        const int64_t       room = c->room ? 2 * c->room : 256;
-        cn_ledger_document *more = realloc(c->document, (size_t)room * sizeof(*more));
-        c->failed = !more;
-        if (!more) return;
-        c->document = more;
-        c->room = room;
-    }
-    c->document[c->documents] = *d;
-    c->document[c->documents].path = strdup(d->path);
-    c->failed = !c->document[c->documents].path;
-    c->documents += !c->failed;
-}
-
-static cn_err keep_choice(cn_session *s, cn_diag *diag) {
-    if (s->row->generation == 0) return CN_OK;
-    collected c = {0};
-    cn_err    err = cn_ledger_documents(s->host->ledger, s->row->id, 0, on_document, &c, diag);
-    if (!err && c.failed) err = CN_FAIL(diag, CN_ENOMEM, "no memory for a session's documents");
-    if (!err)
-        err = cn_context_keep(s->context, c.document, c.documents, (const char *const *)s->passed,
-                              s->passed_paths, diag);
-    for (int64_t i = 0; i < c.documents; i++) free((char *)(uintptr_t)c.document[i].path);
-    free(c.document);
     return err;
 }
 
@@ -183,22 +66,53 @@ static cn_err load_conversation(cn_session *s, cn_diag *diag) {
     return cn_ledger_steps(s->host->ledger, s->row->id, 0, on_step, s, diag);
 }
 
+static cn_err read_row(cn_session *s, cn_diag *diag) {
+    cn_ledger_session *row;
+    CN_TRY(cn_ledger_session_find(s->host->ledger, s->row->id, &row, diag));
+    cn_ledger_session_free(s->row);
+    s->row = row;
+    return CN_OK;
+}
+
+static cn_err finish_open_turn(cn_session *s, cn_diag *diag) {
+    return cn_ledger_turn_finish(s->writer, CN_STOP_ERROR, (cn_ledger_text){0}, NULL, NULL, 0,
+                                 diag);
+}
+
+/* Then the row is read again: until now another process may have written it. */
 static cn_err become_writer(cn_session *s, cn_diag *diag) {
     cn_ledger_opened opened;
     CN_TRY(cn_ledger_writer_open(&s->writer, s->host->ledger, s->row->id, &opened, diag));
+    CN_TRY(read_row(s, diag));
     if (!opened.open_turn) return CN_OK;
     snprintf(s->interrupted, sizeof(s->interrupted),
              "turn %d was interrupted%s; its finished steps are kept", opened.open_turn,
              opened.interrupted ? " while a tool ran" : "");
-    return cn_ledger_turn_finish(s->writer, CN_STOP_ERROR, (cn_ledger_text){0}, NULL, NULL, 0,
-                                 diag);
+    return finish_open_turn(s, diag);
+}
+
+cn_err cn_session_catch_up(cn_session *s, cn_diag *diag) {
+    if (!s->is_stale) return CN_OK;
+    CN_TRY(read_row(s, diag));
+    if (s->row->open_turn) CN_TRY(finish_open_turn(s, diag));
+    s->tokens.count = 0;
+    s->is_restored = s->has_open_call = false;
+    CN_TRY(load_conversation(s, diag));
+    CN_TRY(cn_session_load_parts(s, diag));
+    s->is_stale = false;
+    return CN_OK;
 }
 
 static cn_err open_context(cn_session *s, const char *folder, int64_t budget, cn_diag *diag) {
     cn_context_close(s->context);
     s->context = NULL;
     return cn_context_open(&s->context, s->host,
-                           &(cn_context_opts){.folder = folder, .budget = budget}, diag);
+                           &(cn_context_opts){.folder = folder,
+                                              .budget = budget,
+                                              .passed = &s->passed,
+                                              .added = &s->added,
+                                              .dropped = &s->dropped},
+                           diag);
 }
 
 static cn_err open_session(cn_session *s, const cn_session_opts *opts, cn_diag *diag) {
@@ -208,11 +122,12 @@ static cn_err open_session(cn_session *s, const cn_session_opts *opts, cn_diag *
         CN_TRY(open_context(s, opts->folder, opts->budget, diag));
         CN_TRY(find_row(s, opts, cn_repo_root(cn_context_repo(s->context)), diag));
     }
-    read_settings(s, s->row->settings); // the budget was kept when the session was made
-    CN_TRY(open_context(s, opts->folder ? opts->folder : s->row->repo, s->budget, diag));
     CN_TRY(become_writer(s, diag));
-    CN_TRY(keep_choice(s, diag));
+    cn_session_read_settings(s, s->row->settings); // the budget was kept when the session was made
+    CN_TRY(open_context(s, opts->folder ? opts->folder : s->row->repo, s->budget, diag));
     CN_TRY(load_conversation(s, diag));
+    CN_TRY(cn_session_load_documents(s, diag));
+    CN_TRY(cn_session_load_parts(s, diag));
     CN_TRY(cn_doc_create(&s->doc, s->host->engine, CN_SESSION_TOKENS_MAX, false, diag));
     return cn_view_create(&s->view, s->host->engine, CN_VIEW_PAGES_MAX, diag);
 }
@@ -223,6 +138,7 @@ cn_err cn_session_open(cn_session **out, cn_host *host, const cn_session_opts *o
     cn_session *s = calloc(1, sizeof(*s));
     if (!s) return CN_FAIL(diag, CN_ENOMEM, "no memory for a session");
     s->host = host;
+    s->is_trial = opts->is_trial;
     const cn_err err = open_session(s, opts, diag);
     if (err) {
         cn_session_close(s);
@@ -240,7 +156,9 @@ void cn_session_close(cn_session *s) {
     cn_ledger_writer_close(s->writer);
     cn_ledger_session_free(s->row);
     cn_tokens_release(&s->tokens);
-    forget_passed(s);
+    cn_paths_release(&s->passed);
+    cn_paths_release(&s->added);
+    cn_paths_release(&s->dropped);
     free(s);
 }
 
@@ -254,6 +172,16 @@ cn_context *cn_session_context(cn_session *s) {
 
 int64_t cn_session_tokens(const cn_session *s) {
     return s->tokens.count;
+}
+
+const int32_t *cn_session_token(const cn_session *s) {
+    return s->tokens.token;
+}
+
+cn_err cn_session_rewind(cn_session *s, int32_t turn, cn_diag *diag) {
+    CN_TRY(cn_ledger_rewind(s->writer, turn, diag));
+    s->is_stale = true;
+    return cn_session_catch_up(s, diag);
 }
 
 const char *cn_session_interrupted(const cn_session *s) {

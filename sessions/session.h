@@ -19,6 +19,10 @@
  *   <user> question <assistant> <tool_call> {"name":...,"arguments":{...}} <end>
  *          <tool_result> text <end> <assistant> answer <end>
  *
+ * With a model whose config says conversation_refs, long questions and results are referred
+ * to: ref.h.  The conversation holds their edges, the view their documents, the ledger their
+ * text, from which these can be made again.
+ *
  * Threads: one.   Layer: sessions -> base, engine, store, tools.
  */
 #ifndef CN_SESSIONS_SESSION_H
@@ -31,6 +35,7 @@ CN_C_BEGIN
 
 enum {
     CN_SESSION_TOKENS_MAX = 1 << 17,  // of a conversation
+    CN_SESSION_REFS_BUDGET = 1 << 16, // tokens of its long parts in the view
     CN_TURN_OUTPUT_TOKENS = 1024,     // default limit of what a turn samples
     CN_TURN_CALLS_MAX = 16,           // tool calls of a turn
     CN_TURN_RESULT_TOKENS_MAX = 4096, // of a result, in the conversation; the rest is cut, and said
@@ -43,7 +48,10 @@ typedef struct cn_session_opts {
     const char *id;           // of an existing session (a prefix will do); NULL: see below
     const char *folder;       // of a repository; NULL only with id
     bool        is_continued; // without id: the latest session on this folder, if there is one
-    int64_t     budget;       // of a new session; 0: CN_CHOOSE_BUDGET
+    int64_t     budget;       // of a new session: tokens of files; 0: CN_CHOOSE_BUDGET
+    int64_t     refs_budget;  // likewise, of long parts; 0: CN_SESSION_REFS_BUDGET
+    bool        is_trial;     // for many short conversations on one view: the folder is looked at
+                              // by the first turn alone, pages of the conversation are not stored
 } cn_session_opts;
 
 /* Open or make a session, as its one writer.  What a crash interrupted is finished as an
@@ -56,11 +64,37 @@ cn_err cn_session_open(cn_session **out, cn_host *host, const cn_session_opts *o
                        cn_diag *diag) CN_MUST_CHECK;
 void   cn_session_close(cn_session *s); // NULL is allowed
 
+/* Valid until the next turn begins. */
 const cn_ledger_session *cn_session_row(const cn_session *s);
 cn_context              *cn_session_context(cn_session *s);
 int64_t                  cn_session_tokens(const cn_session *s); // of the conversation
+/* [cn_session_tokens()] their ids, as committed; valid until the next turn. */
+const int32_t *cn_session_token(const cn_session *s);
 /* What the last process left: a sentence, or NULL. */
 const char *cn_session_interrupted(const cn_session *s);
+
+typedef enum { CN_EDIT_ADD, CN_EDIT_DROP } cn_edit;
+
+/* Say that files or long parts of the conversation are in the view, or are not, from now on:
+ * kept over turns, processes, forks and changes of the folder.  Dropping costs nothing; what is
+ * added is prefilled by the next turn, takes nothing of a budget and is not dropped for one.
+ * Between turns; the context is updated.
+ *
+ *   path  [paths] from the folder's root, or as the conversation names a part.
+ *
+ * CN_ENOTFOUND     neither a file of the folder nor a part; the diag names it.
+ * CN_EUNSUPPORTED  to add: no text for a model; the diag says why.
+ * CN_ETOOBIG       too many paths.
+ * Errors of cn_context_update, cn_ledger_session_edit.  Before the ledger has it, nothing has
+ * changed. */
+cn_err cn_session_edit(cn_session *s, cn_edit edit, const char *const *path, int64_t paths,
+                       cn_diag *diag) CN_MUST_CHECK;
+
+/* Take back every turn after `turn` (0: all): the conversation is as it was behind it.  They stay
+ * on the bill.  No turn of the session may be running.
+ *
+ * CN_ENOTFOUND  `turn` is not in the conversation. */
+cn_err cn_session_rewind(cn_session *s, int32_t turn, cn_diag *diag) CN_MUST_CHECK;
 
 /* ---- Turns ------------------------------------------------------------------------ */
 
@@ -73,6 +107,8 @@ typedef struct cn_turn_opts {
     cn_sampling sampling;          // top_p 0 counts as 1; counter is the turn's
     /* Text of the answer as it is made: whole UTF-8 characters.  May be NULL. */
     void (*on_text)(void *ctx, const char *text, size_t bytes);
+    /* A token that was sampled, and the logits [vocab] that it was chosen from.  May be NULL. */
+    void (*on_token)(void *ctx, int32_t token, const float *logits, int32_t vocab);
     /* A tool call, before and after it runs (state CN_CALL_INTENT first).  May be NULL. */
     void (*on_call)(void *ctx, const char *name, const char *arguments, cn_call_state state);
     /* Prefill of the view: `done` of `total` tokens so far.  May be NULL. */
@@ -110,9 +146,13 @@ void cn_turn_stop_now(cn_turn *t, cn_stop stop);
 
 typedef struct cn_turn_call {
     char          name[64];
+    const char   *sampled; // the call as the model wrote it; valid until cn_turn_free
     int64_t       ns;
     cn_call_state state;
 } cn_turn_call;
+
+/* Path i of the parts that this turn dropped to keep a budget; NULL past the last. */
+const char *cn_turn_dropped_at(const cn_turn *t, int64_t i, int64_t *tokens_out);
 
 int32_t             cn_turn_number(const cn_turn *t);
 const cn_bill      *cn_turn_bill(const cn_turn *t); // whole once the turn is done

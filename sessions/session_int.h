@@ -1,4 +1,9 @@
-/* session_int.h - What session.c and turn.c share.  Private to sessions. */
+/*
+ * session_int.h - What the session's and the turn's files share.  Private to sessions.
+ *
+ *   session.c       open, close; the conversation's pages
+ *   session_view.c  what the session says of its view: settings, choice, parts, edits, budget
+ */
 #ifndef CN_SESSIONS_SESSION_INT_H
 #define CN_SESSIONS_SESSION_INT_H
 
@@ -13,29 +18,65 @@ struct cn_session {
     cn_context        *context;
     cn_doc            *doc; // the conversation
     cn_view           *view;
-    cn_tokens          tokens;        // of the conversation, as committed
+    cn_tokens          tokens; // of the conversation, as committed
+    int64_t            refs;   // of its parts, as committed: the context's first ones
+    bool               is_trial;
     bool               is_restored;   // doc holds a prefix of tokens (all, but for a replay)
     bool               has_open_call; // the last step ended in a call without a result
+    bool               is_stale;      // a turn failed: read what the ledger has before the next
     int64_t            stored_pages;  // full pages of the conversation that the store has
-    int64_t            budget;        // tokens of the view
-    double             prefill_ns;    // a token, as last measured; 0: never
-    char             **passed;        // [passed_paths] files that the choice passed over
-    int64_t            passed_paths;
     char               interrupted[160];
+
+    // Settings.
+    int64_t  budget;      // tokens of the view's files
+    int64_t  refs_budget; // tokens of the conversation's long parts
+    double   prefill_ns;  // a token, as last measured; 0: never
+    cn_paths passed;      // files that the choice passed over
+    cn_paths added;       // in, whatever they cost
+    cn_paths dropped;     // out
 };
+
+/* ---- session.c ----------------------------------------------------------------------- */
+
+/* After a turn that failed: take over what the ledger has.  A commit that failed may be there all
+ * the same, and a turn may have stayed open: it is finished. */
+cn_err cn_session_catch_up(cn_session *s, cn_diag *diag) CN_MUST_CHECK;
 
 /* Put the conversation's document back from the store; where that is not possible it is left
  * empty and the turn replays its tokens.  bytes_out: read from the store. */
 cn_err cn_session_restore(cn_session *s, int64_t *bytes_out, cn_diag *diag) CN_MUST_CHECK;
 
-/* Keep what the view holds now, and what was passed over, for the sessions to come. */
-cn_err cn_session_put_choice(cn_session *s, const cn_ledger_document *document, int64_t documents,
-                             cn_diag *diag) CN_MUST_CHECK;
+/* Write new pages and the window of the conversation.  Best effort: a failure is logged. */
+void cn_session_store(cn_session *s, int64_t *bytes_out);
+
+/* ---- session_view.c ------------------------------------------------------------------ */
+
+/* The settings as JSON; and back.  What cannot be read is as if it were not there. */
+void cn_session_put_settings(const cn_session *s, cn_buf *buf);
+void cn_session_read_settings(cn_session *s, const char *text);
+
+/* Tell the context what the ledger knows: the documents of before; the conversation's long
+ * parts, in place of those that it has. */
+cn_err cn_session_load_documents(cn_session *s, cn_diag *diag) CN_MUST_CHECK;
+cn_err cn_session_load_parts(cn_session *s, cn_diag *diag) CN_MUST_CHECK;
+
+/* Keep what the view holds now, if it is not what the ledger has, and what was passed over. */
+cn_err cn_session_keep_view(cn_session *s, cn_diag *diag) CN_MUST_CHECK;
 /* Keep the measured time of prefilling a token. */
 cn_err cn_session_put_rate(cn_session *s, double prefill_ns, cn_diag *diag) CN_MUST_CHECK;
 
-/* Write new pages and the window of the conversation.  Best effort: a failure is logged. */
-void cn_session_store(cn_session *s, int64_t *bytes_out);
+/* A part has been made: what was said of its name was of another (before a fork). */
+void cn_session_forget_edits(cn_session *s, const char *path);
+
+/* Drop parts until the rest fits refs_budget and, with `tokens` tokens of conversation, the
+ * engine's views: results before questions, the oldest first; none that a user has added, none of
+ * `turn`, which runs.
+ *
+ *   let_go  the paths that were dropped are appended.
+ *
+ * CN_ETOOBIG  the view is too large all the same; the diag has both numbers. */
+cn_err cn_session_fit(cn_session *s, int32_t turn, int64_t tokens, cn_paths *let_go,
+                      cn_diag *diag) CN_MUST_CHECK;
 
 CN_C_END
 

@@ -5,12 +5,11 @@
  *   PROMPT   tokens that the conversation does not hold yet go through the engine, in slices;
  *            the last one has logits
  *   DECODE   sample; the token is the next slice
- *   TOOL     a call is on disk: run it, append its result, back to PROMPT
+ *   TOOL     a call is on disk: run it, append its result, back to CONTEXT
  *   DONE     the ledger has the turn; pages and window are kept
  */
-#include "sessions/session_int.h"
+#include "sessions/turn_int.h"
 
-#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 
@@ -19,127 +18,47 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum { IN_CONTEXT, IN_PROMPT, IN_DECODE, IN_TOOL, IN_END } phase;
-
-struct cn_turn {
-    cn_session  *s;
-    cn_turn_opts opts;
-    phase        phase;
-    int32_t      number;
-    cn_stop      stop;
-    cn_bill      bill;
-    int64_t      begin_ns;
-    int64_t      mark_ns; // all time before it is on the bill
-    int64_t      missing; // tokens of the view to prefill, as the turn began
-
-    cn_tokens pending; // to go through the engine: replayed, then new ones
-    int64_t   sent;    // of pending
-    int64_t   replayed;
-
-    // The step that runs: tokens appended to the conversation since the last commit.
-    cn_tokens    step;
-    int32_t      steps;
-    cn_step_kind kind;
-    cn_bill      committed; // the bill as the last commit left it
-    int64_t      step_started_ns;
-
-    cn_slice         slice;
-    int32_t          token; // the sampled one, that the slice of a decode step holds
-    const float     *logits;
-    cn_detok         detok;
-    cn_buf           answer; // since the question
-    cn_buf           call;   // the text of the call being sampled
-    bool             in_call;
-    cn_turn_call     calls[CN_TURN_CALLS_MAX];
-    int32_t          call_count;
-    cn_buf           call_name, call_arguments;
-    cn_ledger_result result; // of the call that ran, until its step commits
-    cn_buf           result_text;
-    bool             has_result;
-    bool             is_over;
-};
-
-/* What has passed since the mark goes to `part`: every moment of a turn is in one of them. */
-static int64_t charge(cn_turn *t, int64_t *part) {
-    const int64_t now = cn_clock_ns(), ns = now - t->mark_ns;
-    *part += ns;
-    t->mark_ns = now;
-    return ns;
-}
-
-/* ---- Tokens ----------------------------------------------------------------------- */
-
-static cn_err put_role(cn_tokens *to, int32_t role) {
-    return cn_tokens_put(to, &role, 1);
-}
-
-/* Text as the user or a tool gave it: a role's spelling in it is plain text. */
-static cn_err put_text(cn_turn *t, cn_tokens *to, const char *text, size_t bytes, cn_diag *diag) {
-    return cn_tokenizer_encode(t->s->host->tokenizer, to, text, bytes, CN_TOKENIZE_TEXT, diag);
-}
-
-/* Both the step that will be committed and what the engine still has to see. */
-static cn_err append(cn_turn *t, const cn_tokens *tokens, cn_diag *diag) {
-    if (t->s->tokens.count + t->step.count + tokens->count + 1 > CN_SESSION_TOKENS_MAX)
-        return CN_FAIL(diag, CN_ETOOBIG, "the conversation would have %" PRId64 " tokens, limit %d",
-                       t->s->tokens.count + t->step.count + tokens->count,
-                       (int)CN_SESSION_TOKENS_MAX);
-    if (cn_tokens_put(&t->step, tokens->token, tokens->count) ||
-        cn_tokens_put(&t->pending, tokens->token, tokens->count))
-        return CN_FAIL(diag, CN_ENOMEM, "no memory for %" PRId64 " tokens", tokens->count);
-    return CN_OK;
-}
-
-/* <user> question <assistant>; a call that a crash left without a result gets one first. */
-static cn_err ask(cn_turn *t, cn_diag *diag) {
-    static const char lost[] = "interrupted: nobody knows how far the tool came";
-    const cn_roles   *r = &t->s->host->roles;
-    cn_tokens         tokens = {0};
-    cn_err            err = CN_OK;
-    if (t->s->has_open_call && r->tool_result >= 0) {
-        err = put_role(&tokens, r->tool_result);
-        if (!err) err = put_text(t, &tokens, lost, sizeof(lost) - 1, diag);
-        if (!err) err = put_role(&tokens, r->end);
-    }
-    if (!err) err = put_role(&tokens, r->user);
-    if (!err) err = put_text(t, &tokens, t->opts.question, t->opts.question_bytes, diag);
-    if (!err) err = put_role(&tokens, r->assistant);
-    if (!err) err = append(t, &tokens, diag);
-    cn_tokens_release(&tokens);
-    t->s->has_open_call = false;
-    return err;
-}
-
 /* ---- Beginning -------------------------------------------------------------------- */
 
-static cn_err put_documents(cn_turn *t, cn_diag *diag) {
-    cn_context   *c = t->s->context;
-    const int64_t docs = cn_context_docs(c);
-    if (!cn_context_has_changed(c) && t->s->row->generation) return CN_OK;
-    cn_ledger_document *d = calloc((size_t)docs + 1, sizeof(*d));
-    if (!d) return CN_FAIL(diag, CN_ENOMEM, "no memory for %" PRId64 " documents", docs);
-    for (int64_t i = 0; i < docs; i++)
-        d[i] = (cn_ledger_document){cn_context_doc_at(c, i)->path, cn_context_doc_at(c, i)->piece};
-    cn_err err = cn_ledger_documents_put(t->s->writer, d, docs, &t->s->row->generation, diag);
-    if (!err) err = cn_session_put_choice(t->s, d, docs, diag);
-    free(d);
-    charge(t, &t->bill.store_ns);
-    return err;
+/* Bill what the view needs now: `grown` tokens of documents came in; of all that it holds the
+ * plan's misses have to be prefilled. */
+static void bill_view(cn_turn *t, int64_t grown) {
+    const cn_context_plan *plan = cn_context_get_plan(t->s->context);
+    cn_bill               *b = &t->bill;
+    b->context_tokens += grown;
+    b->prefilled_tokens += plan->missing_tokens;
+    b->cached_tokens += grown - plan->missing_tokens;
+    if (b->cached_tokens < 0) { // prefilled by this turn, evicted meanwhile: once more
+        b->context_tokens -= b->cached_tokens;
+        b->cached_tokens = 0;
+    }
+    t->missing += plan->missing_tokens;
+    for (int i = 0; i < CN_MISS_COUNT; i++) {
+        b->misses[i].count += plan->misses[i].count;
+        b->misses[i].tokens += plan->misses[i].tokens;
+    }
+}
+
+/* Drop what no budget has room for; `tokens` of the conversation are still to come. */
+static cn_err fit_view(cn_turn *t, int64_t tokens, cn_diag *diag) {
+    return cn_session_fit(t->s, t->number,
+                          t->s->tokens.count + tokens + t->opts.output_tokens_max -
+                              t->bill.output_tokens,
+                          &t->dropped, diag);
 }
 
 static cn_err begin(cn_turn *t, cn_diag *diag) {
-    CN_TRY(cn_context_update(t->s->context, diag));
-    const cn_context_plan *plan = cn_context_get_plan(t->s->context);
-    t->bill.context_tokens = plan->tokens;
-    t->bill.cached_tokens = plan->cached_tokens;
-    t->bill.prefilled_tokens = plan->missing_tokens;
-    t->missing = plan->missing_tokens;
-    for (int i = 0; i < CN_MISS_COUNT; i++) {
-        t->bill.misses[i].count = plan->misses[i].count;
-        t->bill.misses[i].tokens = plan->misses[i].tokens;
-    }
-    charge(t, &t->bill.context_ns);
-    CN_TRY(put_documents(t, diag));
+    CN_TRY(cn_session_catch_up(t->s, diag));
+    CN_TRY(cn_ledger_turn_next(t->s->writer, &t->number, diag));
+    CN_TRY(cn_turn_take_question(t, diag));
+    cn_turn_charge(t, &t->bill.tokenize_ns);
+    CN_TRY(t->s->is_trial && t->s->row->generation ? cn_context_refresh(t->s->context, diag)
+                                                   : cn_context_update(t->s->context, diag));
+    CN_TRY(fit_view(t, t->question.count, diag));
+    bill_view(t, cn_context_get_plan(t->s->context)->tokens);
+    cn_turn_charge(t, &t->bill.context_ns);
+    CN_TRY(cn_session_keep_view(t->s, diag));
+    cn_turn_charge(t, &t->bill.store_ns);
 
     // The conversation as far as the store has it; what it lacks is replayed.
     int64_t bytes = 0;
@@ -149,13 +68,13 @@ static cn_err begin(cn_turn *t, cn_diag *diag) {
     t->replayed = t->s->tokens.count - held;
     if (t->replayed && cn_tokens_put(&t->pending, t->s->tokens.token + held, t->replayed))
         return CN_FAIL(diag, CN_ENOMEM, "no memory for a conversation");
-    charge(t, &t->bill.restore_ns);
-    CN_TRY(ask(t, diag));
-    charge(t, &t->bill.tokenize_ns);
+    cn_turn_charge(t, &t->bill.restore_ns);
+    CN_TRY(cn_turn_ask(t, diag));
+    cn_turn_charge(t, &t->bill.tokenize_ns);
 
     const cn_err err = cn_ledger_turn_begin(
         t->s->writer, (cn_ledger_text){t->opts.question, t->opts.question_bytes}, &t->number, diag);
-    charge(t, &t->bill.store_ns);
+    cn_turn_charge(t, &t->bill.store_ns);
     return err;
 }
 
@@ -173,6 +92,8 @@ cn_err cn_turn_begin(cn_turn **out, cn_session *s, const cn_turn_opts *opts, cn_
     s->host->load_ns = 0; // billed once, with the process's first turn
     const cn_err err = begin(t, diag);
     if (err) {
+        cn_context_take_back(s->context, s->refs);
+        s->is_stale = true;
         cn_turn_free(t);
         return err;
     }
@@ -210,16 +131,20 @@ static cn_err commit(cn_turn *t, cn_stop stop, const cn_ledger_intent *intent, c
                                 .intent = intent,
                                 .intents = intent ? 1 : 0,
                                 .result = t->has_result ? &t->result : NULL,
-                                .results = t->has_result ? 1 : 0};
+                                .results = t->has_result ? 1 : 0,
+                                .ref = t->has_ref ? &t->ref : NULL,
+                                .refs = t->has_ref ? 1 : 0};
     CN_TRY(cn_ledger_step_commit(t->s->writer, &c, diag));
     t->committed = t->bill;
     if (cn_tokens_put(&t->s->tokens, t->step.token, t->step.count))
         return CN_FAIL(diag, CN_ENOMEM, "no memory for a conversation");
+    t->s->has_open_call = intent != NULL;
     t->step.count = 0;
     t->steps++;
-    t->has_result = false;
+    t->has_result = t->has_ref = false;
+    t->s->refs = cn_context_refs(t->s->context);
     t->step_started_ns = cn_clock_unix_ns();
-    charge(t, &t->bill.store_ns);
+    cn_turn_charge(t, &t->bill.store_ns);
     return CN_OK;
 }
 
@@ -229,7 +154,7 @@ static cn_err step_context(cn_turn *t, cn_diag *diag) {
     bool            done;
     cn_context_work work = {0};
     CN_TRY(cn_context_prefill(t->s->context, &done, &work, diag));
-    charge(t, &t->bill.prefill_ns);
+    t->view_ns += cn_turn_charge(t, &t->bill.prefill_ns) - work.store_ns;
     t->bill.prefill_ns -= work.store_ns;
     t->bill.store_ns += work.store_ns;
     t->bill.bytes_written += work.bytes_written;
@@ -241,15 +166,17 @@ static cn_err step_context(cn_turn *t, cn_diag *diag) {
     // Few tokens would measure the reading of a file: they count only if nothing better is known.
     if (t->bill.prefilled_tokens >= CN_DOCUMENT_TOKENS_MAX ||
         (t->s->prefill_ns == 0 && t->bill.prefilled_tokens >= CN_STEP_ROWS)) {
-        CN_TRY(cn_session_put_rate(
-            t->s, (double)t->bill.prefill_ns / (double)t->bill.prefilled_tokens, diag));
-        charge(t, &t->bill.store_ns);
+        CN_TRY(
+            cn_session_put_rate(t->s, (double)t->view_ns / (double)t->bill.prefilled_tokens, diag));
+        cn_turn_charge(t, &t->bill.store_ns);
     }
     bool gone;
     CN_TRY(cn_context_bind(t->s->context, t->s->view, &gone, diag));
-    charge(t, &t->bill.restore_ns);
-    if (gone) return CN_OK; // evicted by another process meanwhile: prefill again
-    t->phase = IN_PROMPT;
+    cn_turn_charge(t, &t->bill.restore_ns);
+    if (gone)
+        bill_view(t, 0); // evicted by another process meanwhile: prefill again
+    else
+        t->phase = IN_PROMPT;
     return CN_OK;
 }
 
@@ -274,7 +201,7 @@ cn_slice *cn_turn_slice(cn_turn *t) {
 
 void cn_turn_ran(cn_turn *t, const cn_step_stats *stats) {
     const bool is_prompt = t->phase == IN_PROMPT;
-    charge(t, &t->bill.queue_ns); // what of it was not this step
+    cn_turn_charge(t, &t->bill.queue_ns); // what of it was not this step
     t->bill.queue_ns -= stats->wall_ns;
     if (is_prompt) {
         t->bill.prefill_ns += stats->self_ns;
@@ -348,6 +275,8 @@ static cn_err end_generation(cn_turn *t, cn_stop stop, cn_diag *diag) {
     CN_TRY(commit(t, CN_STOP_TOOL, &intent, diag));
     cn_turn_call *call = &t->calls[t->call_count++];
     snprintf(call->name, sizeof(call->name), "%s", intent.name);
+    call->sampled = strdup(cn_buf_str(&t->call));
+    if (!call->sampled) return CN_FAIL(diag, CN_ENOMEM, "no memory for a tool call");
     call->state = CN_CALL_INTENT;
     t->phase = IN_TOOL;
     return CN_OK;
@@ -359,10 +288,12 @@ static cn_err step_decode(cn_turn *t, cn_diag *diag) {
     cn_sampling    sampling = t->opts.sampling;
     sampling.counter = (uint64_t)t->bill.output_tokens;
     CN_TRY(cn_engine_sample(h->engine, t->logits, &sampling, &t->token, diag));
+    if (t->opts.on_token)
+        t->opts.on_token(t->opts.ctx, t->token, t->logits, h->model->config.vocab);
     if (t->bill.output_tokens++ == 0) t->bill.ttft_ns = cn_clock_ns() - t->begin_ns;
     if (cn_tokens_put(&t->step, &t->token, 1))
         return CN_FAIL(diag, CN_ENOMEM, "no memory for a token");
-    charge(t, &t->bill.decode_ns);
+    cn_turn_charge(t, &t->bill.decode_ns);
 
     if (t->token == h->roles.tool_call && !t->in_call) {
         t->in_call = true;
@@ -374,7 +305,7 @@ static cn_err step_decode(cn_turn *t, cn_diag *diag) {
         cn_detok_put(&t->detok, h->tokenizer, t->token, &t->answer);
         say(t, from);
     }
-    charge(t, &t->bill.tokenize_ns);
+    cn_turn_charge(t, &t->bill.tokenize_ns);
     if (t->answer.err || t->call.err) return CN_FAIL(diag, CN_ENOMEM, "no memory for an answer");
 
     // The last token goes through the engine with what comes next: a result, or the next turn.
@@ -390,22 +321,16 @@ static cn_err step_decode(cn_turn *t, cn_diag *diag) {
 
 /* ---- Tools ------------------------------------------------------------------------- */
 
-/* <tool_result> text <end> <assistant>, the text cut to its limit. */
-static cn_err append_result(cn_turn *t, cn_diag *diag) {
-    const cn_roles *r = &t->s->host->roles;
-    cn_tokens       tokens = {0};
-    cn_err          err = put_role(&tokens, r->tool_result);
-    if (!err) err = put_text(t, &tokens, cn_buf_str(&t->result_text), t->result_text.bytes, diag);
-    if (!err && tokens.count > CN_TURN_RESULT_TOKENS_MAX) {
-        static const char cut[] = "\n... the rest of the result is cut";
-        tokens.count = CN_TURN_RESULT_TOKENS_MAX;
-        err = put_text(t, &tokens, cut, sizeof(cut) - 1, diag);
-    }
-    if (!err) err = put_role(&tokens, r->end);
-    if (!err) err = put_role(&tokens, r->assistant);
-    if (!err) err = append(t, &tokens, diag);
-    cn_tokens_release(&tokens);
-    return err;
+/* The result's documents come into the view. */
+static cn_err grow_view(cn_turn *t, cn_diag *diag) {
+    CN_TRY(cn_context_refresh(t->s->context, diag));
+    CN_TRY(fit_view(t, 0, diag));
+    bill_view(t, cn_context_ref_find(t->s->context, t->ref_name)->tokens);
+    cn_turn_charge(t, &t->bill.context_ns);
+    CN_TRY(cn_session_keep_view(t->s, diag));
+    cn_turn_charge(t, &t->bill.store_ns);
+    t->phase = IN_CONTEXT;
+    return CN_OK;
 }
 
 cn_err cn_turn_run_tool(cn_turn *t, cn_diag *diag) {
@@ -424,10 +349,9 @@ cn_err cn_turn_run_tool(cn_turn *t, cn_diag *diag) {
                           diag);
     else
         cn_buf_printf(&t->result_text, "no tool of the name %s", call->name);
-    cn_tool_ctx_release(&ctx);
     if (!err && t->result_text.err) err = CN_FAIL(diag, CN_ENOMEM, "no memory for a tool's result");
-    call->ns = charge(t, &t->bill.tool_ns);
-    if (err) return err;
+    call->ns = cn_turn_charge(t, &t->bill.tool_ns);
+    if (err) goto out;
     call->state = state == CN_TOOL_DONE ? CN_CALL_DONE : CN_CALL_FAILED;
     if (t->opts.on_call) t->opts.on_call(t->opts.ctx, call->name, arguments, call->state);
     t->result = (cn_ledger_result){.step = t->steps - 1,
@@ -438,13 +362,17 @@ cn_err cn_turn_run_tool(cn_turn *t, cn_diag *diag) {
                                    .started_ns = started_ns,
                                    .ns = call->ns};
     t->has_result = true;
-    CN_TRY(append_result(t, diag));
-    charge(t, &t->bill.tokenize_ns);
+    err = cn_turn_append_result(t, &ctx, diag);
+    cn_turn_charge(t, &t->bill.tokenize_ns);
+    const bool is_long = t->has_ref;
     t->kind = CN_STEP_TOOL;
-    CN_TRY(commit(t, CN_STOP_TOOL, NULL, diag));
+    if (!err) err = commit(t, CN_STOP_TOOL, NULL, diag);
     t->kind = CN_STEP_GENERATION;
     t->phase = IN_PROMPT;
-    return CN_OK;
+    if (!err && is_long) err = grow_view(t, diag);
+out:
+    cn_tool_ctx_release(&ctx);
+    return err;
 }
 
 /* ---- The end ------------------------------------------------------------------------ */
@@ -481,11 +409,11 @@ static cn_err step_end(cn_turn *t, cn_diag *diag) {
         t->sent += t->slice.tokens;
     }
     t->pending.count = t->sent = 0;
-    charge(t, &t->bill.decode_ns);
+    cn_turn_charge(t, &t->bill.decode_ns);
     int64_t bytes = 0;
-    cn_session_store(t->s, &bytes);
+    if (!t->s->is_trial) cn_session_store(t->s, &bytes);
     t->bill.bytes_written += bytes;
-    charge(t, &t->bill.store_ns);
+    cn_turn_charge(t, &t->bill.store_ns);
     return finish(t, t->stop, diag);
 }
 
@@ -513,12 +441,17 @@ static cn_err step(cn_turn *t, cn_turn_need *need, cn_diag *diag) {
 }
 
 void cn_turn_stop_now(cn_turn *t, cn_stop stop) {
+    // After an error nobody knows what the ledger has: the next turn looks.
+    t->s->is_stale |= stop == CN_STOP_ERROR;
     if (t->is_over) return;
     // The conversation is what was committed; its document is restored by the next turn.
     t->s->is_restored = false;
+    cn_context_take_back(t->s->context, t->s->refs);
     t->phase = IN_END;
     const cn_err err = finish(t, stop, NULL);
-    if (err) cn_log(CN_LOG_ERROR, "turn %d stays open: %s", t->number, cn_err_name(err));
+    if (!err) return;
+    t->s->is_stale = true;
+    cn_log(CN_LOG_ERROR, "turn %d stays open: %s", t->number, cn_err_name(err));
 }
 
 cn_err cn_turn_step(cn_turn *t, cn_turn_need *need_out, cn_diag *diag) {
@@ -552,6 +485,12 @@ cn_err cn_turn_run(cn_turn *t, const atomic_bool *cancel, cn_diag *diag) {
     return err;
 }
 
+const char *cn_turn_dropped_at(const cn_turn *t, int64_t i, int64_t *tokens_out) {
+    if (i >= t->dropped.count) return NULL;
+    *tokens_out = cn_context_ref_find(t->s->context, t->dropped.path[i])->tokens;
+    return t->dropped.path[i];
+}
+
 int32_t cn_turn_number(const cn_turn *t) {
     return t->number;
 }
@@ -578,6 +517,9 @@ const float *cn_turn_logits(const cn_turn *t) {
 
 void cn_turn_free(cn_turn *t) {
     if (!t) return;
+    cn_tokens_release(&t->question);
+    cn_paths_release(&t->dropped);
+    for (int32_t i = 0; i < t->call_count; i++) free((char *)(uintptr_t)t->calls[i].sampled);
     cn_tokens_release(&t->pending);
     cn_tokens_release(&t->step);
     cn_buf_release(&t->answer);

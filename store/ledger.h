@@ -49,6 +49,7 @@ enum {
     CN_LEDGER_TEXT_BYTES_MAX = 1 << 28,   // a question, an answer, a result
     CN_LEDGER_STEP_TOKENS_MAX = 1 << 22,
     CN_LEDGER_STEP_CALLS_MAX = 256,
+    CN_LEDGER_STEP_REFS_MAX = 257,     // of each result, and of the question
     CN_LEDGER_DOCUMENTS_MAX = 1 << 20, // of one generation
     CN_LEDGER_PIECES_MAX = 1 << 16,    // of one blob
     CN_LEDGER_BLOBS_MAX = 1 << 20,     // kept: those put last
@@ -227,6 +228,9 @@ typedef enum { CN_STEP_GENERATION, CN_STEP_TOOL } cn_step_kind;
 const char *cn_stop_name(cn_stop stop);              // "?" outside the enum
 const char *cn_call_state_name(cn_call_state state); // "?" outside the enum
 
+/* The number that the next turn of this session gets. */
+cn_err cn_ledger_turn_next(cn_ledger_writer *w, int32_t *turn_out, cn_diag *diag) CN_MUST_CHECK;
+
 /* Begin a turn after the last one: the number it gets is one more than any before it.
  *
  * CN_EINVAL   a turn is open; the diag has its number.
@@ -251,6 +255,17 @@ typedef struct cn_ledger_result {
     int64_t        ns;
 } cn_ledger_result;
 
+/* A long part of the conversation whose middle is documents: which bytes of which text.  The
+ * documents are made of them again at any time; how they are cut is no truth and not here. */
+typedef struct cn_ledger_ref {
+    int32_t        turn;       // reading: whose part it is; writing: the open turn, not read
+    int32_t        part;       // 0: the question; n: the result of the turn's n-th call
+    int32_t        step, call; // of the call, as in cn_ledger_result; of no meaning for part 0
+    const char    *path;       // in the documents' header
+    int64_t        begin, bytes;
+    cn_ledger_text text; // reading: these bytes; writing: not read
+} cn_ledger_ref;
+
 /* A step.  All pointers are borrowed for the call. */
 typedef struct cn_ledger_commit {
     int32_t                 step; // from 0; one more than the last
@@ -265,11 +280,14 @@ typedef struct cn_ledger_commit {
     int32_t                 intents;
     const cn_ledger_result *result; // [results]
     int32_t                 results;
+    const cn_ledger_ref    *ref; // [refs] of the question, or of results up to this step
+    int32_t                 refs;
 } cn_ledger_commit;
 
-/* Commit a step of the open turn: tokens, intents, results and bills, in one transaction.
+/* Commit a step of the open turn: tokens, intents, results, refs and bills, in one transaction.
  *
  * CN_EINVAL   no turn is open; the step is not the next one; a result without its intent;
+ *             a ref to bytes that its text does not have, or a second one to a part;
  *             a value outside its enum.
  * CN_ETOOBIG  a limit; the diag has both numbers. */
 cn_err cn_ledger_step_commit(cn_ledger_writer *w, const cn_ledger_commit *c,
@@ -330,6 +348,7 @@ typedef void (*cn_ledger_turn_fn)(void *ctx, const cn_ledger_turn *turn);
 typedef void (*cn_ledger_step_fn)(void *ctx, const cn_ledger_step *step);
 typedef void (*cn_ledger_call_fn)(void *ctx, const cn_ledger_call *call);
 typedef void (*cn_ledger_read_fn)(void *ctx, int32_t turn, const cn_ledger_read *read);
+typedef void (*cn_ledger_ref_fn)(void *ctx, const cn_ledger_ref *ref);
 /* `tokens` ids of a step; a long step comes in several calls. */
 typedef void (*cn_ledger_tokens_fn)(void *ctx, int32_t turn, int32_t step, const int32_t *token,
                                     int64_t tokens);
@@ -342,6 +361,9 @@ cn_err cn_ledger_calls(cn_ledger *l, const char *session, int32_t turn, cn_ledge
                        void *ctx, cn_diag *diag) CN_MUST_CHECK;
 cn_err cn_ledger_reads(cn_ledger *l, const char *session, int32_t turn, cn_ledger_read_fn fn,
                        void *ctx, cn_diag *diag) CN_MUST_CHECK;
+/* In the order of their making, each with its bytes. */
+cn_err cn_ledger_refs(cn_ledger *l, const char *session, int32_t turn, cn_ledger_ref_fn fn,
+                      void *ctx, cn_diag *diag) CN_MUST_CHECK;
 
 /* The token ids of the whole conversation, or of all of it up to and with `turn`.
  *
@@ -357,9 +379,21 @@ typedef struct cn_ledger_piece {
     int32_t first_line, lines; // first_line from 1
 } cn_ledger_piece;
 
+#define CN_DOCUMENT_LIST(X)                                                                        \
+    X(FILE, "file")                                                                                \
+    X(REF, "ref") /* of a cn_ledger_ref */
+
+typedef enum {
+#define X(name, text) CN_DOCUMENT_##name,
+    CN_DOCUMENT_LIST(X)
+#undef X
+        CN_DOCUMENT_COUNT
+} cn_document_kind;
+
 typedef struct cn_ledger_document {
-    const char     *path;
-    cn_ledger_piece piece;
+    const char      *path;
+    cn_ledger_piece  piece;
+    cn_document_kind kind;
 } cn_ledger_document;
 
 typedef void (*cn_ledger_document_fn)(void *ctx, const cn_ledger_document *document);
@@ -369,7 +403,7 @@ typedef void (*cn_ledger_document_fn)(void *ctx, const cn_ledger_document *docum
  *
  *   generation_out  larger than any before; may be NULL.
  *
- * CN_ETOOBIG. */
+ * CN_EINVAL  a value outside its enum, or negative.   CN_ETOOBIG. */
 cn_err cn_ledger_documents_put(cn_ledger_writer *w, const cn_ledger_document *document,
                                int64_t documents, int64_t *generation_out,
                                cn_diag *diag) CN_MUST_CHECK;

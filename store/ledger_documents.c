@@ -8,6 +8,12 @@
 
 _Static_assert(sizeof(cn_ledger_piece) == 44, "as the schema's check says");
 
+static const char *const kind_names[] = {
+#define X(name, text) text,
+    CN_DOCUMENT_LIST(X)
+#undef X
+};
+
 static cn_err check_piece(const cn_ledger_piece *piece, const char *path, cn_diag *diag) {
     if (piece->tokens < 0 || piece->first_line < 0 || piece->lines < 0)
         return CN_FAIL(diag, CN_EINVAL, "a document of %d tokens, %d lines from line %d: %s",
@@ -20,7 +26,8 @@ static cn_err check_piece(const cn_ledger_piece *piece, const char *path, cn_dia
 static cn_err insert_document(cn_ledger *l, int64_t generation, int64_t ordinal,
                               const cn_ledger_document *d, cn_diag *diag) {
     cn_query q = cn_query_open(l, "INSERT INTO documents(generation, ordinal, path, document,"
-                                  " tokens, first_line, lines) VALUES(?, ?, ?, ?, ?, ?, ?)");
+                                  " tokens, first_line, lines, kind)"
+                                  " VALUES(?, ?, ?, ?, ?, ?, ?, ?)");
     cn_query_int(&q, generation);
     cn_query_int(&q, ordinal);
     cn_query_str(&q, d->path);
@@ -28,6 +35,7 @@ static cn_err insert_document(cn_ledger *l, int64_t generation, int64_t ordinal,
     cn_query_int(&q, d->piece.tokens);
     cn_query_int(&q, d->piece.first_line);
     cn_query_int(&q, d->piece.lines);
+    cn_query_str(&q, kind_names[d->kind]);
     return cn_query_run(&q, diag);
 }
 
@@ -76,6 +84,9 @@ cn_err cn_ledger_documents_put(cn_ledger_writer *w, const cn_ledger_document *do
     for (int64_t i = 0; i < documents; i++) {
         CN_TRY(cn_ledger_check_str("a path", document[i].path, diag));
         CN_TRY(check_piece(&document[i].piece, document[i].path, diag));
+        if ((unsigned)document[i].kind >= CN_DOCUMENT_COUNT)
+            return CN_FAIL(diag, CN_EINVAL, "a document of kind %d: %s", (int)document[i].kind,
+                           document[i].path);
     }
     CN_TRY(cn_ledger_txn_begin(w->l, CN_TXN_WRITE, diag));
     CN_TRY(cn_ledger_txn_end(w->l, put_documents(w, document, documents, &generation, diag), diag));
@@ -104,8 +115,8 @@ static cn_err list_documents(cn_ledger *l, const char *session, int64_t generati
     } else {
         CN_TRY(current_generation(l, key, &generation, diag));
     }
-    cn_query q = cn_query_open(l, "SELECT path, document, tokens, first_line, lines FROM documents"
-                                  " WHERE generation = ? ORDER BY ordinal");
+    cn_query q = cn_query_open(l, "SELECT path, document, tokens, first_line, lines, kind"
+                                  " FROM documents WHERE generation = ? ORDER BY ordinal");
     cn_query_int(&q, generation);
     while ((err = cn_query_step(&q, diag)) == CN_OK) {
         cn_ledger_document d;
@@ -120,6 +131,7 @@ static cn_err list_documents(cn_ledger *l, const char *session, int64_t generati
         d.piece.tokens = (int32_t)cn_query_get_int(&q);
         d.piece.first_line = (int32_t)cn_query_get_int(&q);
         d.piece.lines = (int32_t)cn_query_get_int(&q);
+        d.kind = (cn_document_kind)cn_query_get_name(&q, kind_names, CN_DOCUMENT_COUNT);
         CN_CALL_BACK(l, fn(ctx, &d));
     }
     cn_query_close(&q);

@@ -44,7 +44,7 @@ cn_err cn_ledger_open_version(cn_ledger **out, const cn_ledger_opts *opts, int32
 /* ---- Schema (ledger_schema.c) ----------------------------------------------------- */
 
 enum {
-    CN_LEDGER_VERSION = 1,
+    CN_LEDGER_VERSION = 2,
     CN_LEDGER_APPLICATION_ID = 0x4341524E, // "CARN", in the file's header
 };
 

@@ -190,4 +190,21 @@ static const char version_1[] =
                                                                            "PRAGMA application_id "
                                                                            "= 0x4341524E;";
 
-const char *const cn_ledger_migrations[CN_LEDGER_VERSION] = {version_1};
+// A view also holds documents of long parts of its conversation.  A row of refs says which bytes
+// of a text they are made of: part 0 is the turn's question, n the result of its n-th call.
+static const char version_2[] =
+    "ALTER TABLE documents ADD COLUMN kind TEXT NOT NULL DEFAULT 'file'"
+    " CHECK(kind IN ('file', 'ref'));"
+
+    "CREATE TABLE refs("
+    " turn INTEGER NOT NULL REFERENCES turns(key) ON DELETE CASCADE,"
+    " part INTEGER NOT NULL CHECK(part >= 0),"
+    " call_step INTEGER, call INTEGER," // NULL for a question
+    " path TEXT NOT NULL,"
+    " begin INTEGER NOT NULL CHECK(begin >= 0), bytes INTEGER NOT NULL CHECK(bytes > 0),"
+    " PRIMARY KEY(turn, part),"
+    " CHECK((part = 0) = (call IS NULL) AND (part = 0) = (call_step IS NULL)),"
+    " FOREIGN KEY(turn, call_step, call) REFERENCES tool_calls(turn, step, call)"
+    "  ON DELETE CASCADE) STRICT, WITHOUT ROWID;";
+
+const char *const cn_ledger_migrations[CN_LEDGER_VERSION] = {version_1, version_2};

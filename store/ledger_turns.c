@@ -81,6 +81,19 @@ static cn_err write_bill(cn_ledger *l, int64_t turn_key, const cn_bill *bill, cn
 
 /* ---- Begin ------------------------------------------------------------------------- */
 
+cn_err cn_ledger_turn_next(cn_ledger_writer *w, int32_t *turn_out, cn_diag *diag) {
+    // Larger than the session's own, rewound ones included, and than those taken over.
+    cn_query q =
+        cn_query_open(w->l, "SELECT 1 + max(forked_at, coalesce((SELECT max(turn) FROM turns"
+                            " WHERE session = sessions.key), 0)) FROM sessions WHERE key = ?");
+    cn_query_int(&q, w->session);
+    *turn_out = 0;
+    const cn_err err = cn_query_step(&q, diag);
+    if (!err) *turn_out = (int32_t)cn_query_get_int(&q);
+    cn_query_close(&q);
+    return err;
+}
+
 static cn_err begin_turn(cn_ledger_writer *w, cn_ledger_text question, int32_t *turn_out,
                          cn_diag *diag) {
     const int64_t       now_ns = cn_clock_unix_ns();
@@ -90,16 +103,14 @@ static cn_err begin_turn(cn_ledger_writer *w, cn_ledger_text question, int32_t *
     if (!err) return CN_FAIL(diag, CN_EINVAL, "turn %d is open: finish it first", open.turn);
     if (err != CN_ENOTFOUND) return err;
 
-    // Larger than the session's own, rewound ones included, and than those taken over.
-    cn_query q = cn_query_open(
-        w->l, "INSERT INTO turns(session, turn, prev, stop, started, finished)"
-              " SELECT key, 1 + max(forked_at, coalesce((SELECT max(turn) FROM turns"
-              "  WHERE session = sessions.key), 0)), head, 'open', ?, 0 FROM sessions WHERE key = ?"
-              " RETURNING turn");
+    CN_TRY(cn_ledger_turn_next(w, turn_out, diag));
+    cn_query q = cn_query_open(w->l, "INSERT INTO turns(session, turn, prev, stop, started,"
+                                     " finished) SELECT key, ?, head, 'open', ?, 0 FROM sessions"
+                                     " WHERE key = ?");
+    cn_query_int(&q, *turn_out);
     cn_query_int(&q, now_ns);
     cn_query_int(&q, w->session);
-    if (!cn_query_step(&q, diag)) *turn_out = (int32_t)cn_query_get_int(&q);
-    CN_TRY(cn_query_run(&q, diag)); // says again what the step said
+    CN_TRY(cn_query_run(&q, diag));
     const int64_t key = sqlite3_last_insert_rowid(w->l->db);
 
     q = cn_query_open(w->l, "INSERT INTO turn_texts(turn, question, answer) VALUES(?, ?, x'')");
@@ -145,6 +156,15 @@ static cn_err check_commit(const cn_ledger_commit *c, cn_diag *diag) {
             return CN_FAIL(diag, CN_EINVAL, "a result of state %d", (int)state);
         CN_TRY(cn_ledger_check_text("a result", c->result[i].result, diag));
     }
+    CN_TRY(cn_ledger_check_size("a step", c->refs, "refs", CN_LEDGER_STEP_REFS_MAX, diag));
+    for (int32_t i = 0; i < c->refs; i++) {
+        const cn_ledger_ref *r = &c->ref[i];
+        CN_TRY(cn_ledger_check_str("a path", r->path, diag));
+        if (r->part < 0 || r->begin < 0 || r->bytes < 1 || r->begin > CN_LEDGER_TEXT_BYTES_MAX ||
+            r->bytes > CN_LEDGER_TEXT_BYTES_MAX)
+            return CN_FAIL(diag, CN_EINVAL, "a ref to %lld bytes from byte %lld of part %d: %s",
+                           (long long)r->bytes, (long long)r->begin, r->part, r->path);
+    }
     return CN_OK;
 }
 
@@ -183,6 +203,35 @@ static cn_err write_result(cn_ledger *l, const cn_ledger_open_turn *turn, const 
     return CN_OK;
 }
 
+/* Its text is there, this step's results included. */
+static cn_err insert_ref(cn_ledger *l, const cn_ledger_open_turn *turn, const cn_ledger_ref *r,
+                         cn_diag *diag) {
+    cn_query q = cn_query_open(
+        l, "INSERT INTO refs(turn, part, call_step, call, path, begin, bytes)"
+           " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE ?6 + ?7 <= coalesce("
+           "  CASE ?2 WHEN 0 THEN (SELECT length(question) FROM turn_texts WHERE turn = ?1)"
+           "   ELSE (SELECT length(result) FROM tool_calls"
+           "    WHERE turn = ?1 AND step = ?3 AND call = ?4) END, -1)"
+           " AND NOT EXISTS(SELECT 1 FROM refs WHERE turn = ?1 AND part = ?2)");
+    cn_query_int(&q, turn->key);
+    cn_query_int(&q, r->part);
+    for (int i = 0; i < 2; i++)
+        if (r->part == 0) {
+            cn_query_key(&q, 0); // NULL
+        } else {
+            cn_query_int(&q, i == 0 ? r->step : r->call);
+        }
+    cn_query_str(&q, r->path);
+    cn_query_int(&q, r->begin);
+    cn_query_int(&q, r->bytes);
+    CN_TRY(cn_query_run(&q, diag));
+    if (sqlite3_changes(l->db) != 1)
+        return CN_FAIL(diag, CN_EINVAL,
+                       "part %d of turn %d has no bytes %lld to %lld, or has its ref: %s", r->part,
+                       turn->turn, (long long)r->begin, (long long)(r->begin + r->bytes), r->path);
+    return CN_OK;
+}
+
 static cn_err commit_step(cn_ledger_writer *w, const cn_ledger_commit *c, cn_diag *diag) {
     cn_ledger_open_turn turn;
 
@@ -206,6 +255,7 @@ static cn_err commit_step(cn_ledger_writer *w, const cn_ledger_commit *c, cn_dia
     for (int32_t i = 0; i < c->intents; i++)
         CN_TRY(insert_intent(w->l, &turn, c->step, i, &c->intent[i], diag));
     for (int32_t i = 0; i < c->results; i++) CN_TRY(write_result(w->l, &turn, &c->result[i], diag));
+    for (int32_t i = 0; i < c->refs; i++) CN_TRY(insert_ref(w->l, &turn, &c->ref[i], diag));
     return write_bill(w->l, turn.key, c->turn_bill, diag);
 }
 
@@ -281,6 +331,7 @@ typedef struct row_list {
         cn_ledger_step_fn   step;
         cn_ledger_call_fn   call;
         cn_ledger_read_fn   read;
+        cn_ledger_ref_fn    ref;
         cn_ledger_tokens_fn tokens;
     } fn;
     void *ctx;
@@ -414,6 +465,34 @@ cn_err cn_ledger_reads(cn_ledger *l, const char *session, int32_t turn, cn_ledge
                      " ORDER BY ordinal",
                      read_row,
                      {.read = fn},
+                     ctx};
+    return list_turns(l, &list, session, turn, false, diag);
+}
+
+static cn_err ref_row(row_list *list, cn_query *q, int32_t turn) {
+    cn_ledger_ref r = {.turn = turn};
+    r.part = (int32_t)cn_query_get_int(q);
+    r.step = (int32_t)cn_query_get_int(q);
+    r.call = (int32_t)cn_query_get_int(q);
+    r.path = cn_query_get_str(q);
+    r.begin = cn_query_get_int(q);
+    r.bytes = cn_query_get_int(q);
+    r.text = cn_query_get_text(q);
+    if ((int64_t)r.text.bytes != r.bytes) return CN_ECORRUPT;
+    CN_CALL_BACK(q->l, list->fn.ref(list->ctx, &r));
+    return CN_OK;
+}
+
+cn_err cn_ledger_refs(cn_ledger *l, const char *session, int32_t turn, cn_ledger_ref_fn fn,
+                      void *ctx, cn_diag *diag) {
+    row_list list = {"SELECT r.part, r.call_step, r.call, r.path, r.begin, r.bytes,"
+                     " substr(CASE r.part WHEN 0 THEN x.question ELSE c.result END, r.begin + 1,"
+                     "  r.bytes)"
+                     " FROM refs r JOIN turn_texts x ON x.turn = r.turn LEFT JOIN tool_calls c"
+                     "  ON c.turn = r.turn AND c.step = r.call_step AND c.call = r.call"
+                     " WHERE r.turn = ? ORDER BY r.part",
+                     ref_row,
+                     {.ref = fn},
                      ctx};
     return list_turns(l, &list, session, turn, false, diag);
 }

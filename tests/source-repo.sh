@@ -1,10 +1,13 @@
 #!/bin/sh
-# source-repo.sh NAME DIR - The upstream source of a Debian package as a git repository with one
-# commit in DIR.  Debian's source index is off by default: this reads the mirror and the suite
-# from apt's own configuration and keeps its lists apart from the system's.  apt checks the
-# signatures.  A tarball that was fetched once is used again, without a network.
+# source-repo.sh [--tree] NAME DIR - The upstream source of a Debian package as a git repository
+# with one commit in DIR; with --tree the files alone.  Debian's source index is off by default:
+# this reads the mirror and the suite from apt's own configuration and keeps its lists apart from
+# the system's.  apt checks the signatures.  A tarball that was fetched once is used again, without
+# a network.
 set -eu
-[ $# = 2 ] || { echo "usage: $0 NAME DIR" >&2; exit 2; }
+tree=
+[ "${1:-}" != --tree ] || { tree=1; shift; }
+[ $# = 2 ] || { echo "usage: $0 [--tree] NAME DIR" >&2; exit 2; }
 name=$1
 mkdir -p "$2"
 dir=$(cd "$2" && pwd)
@@ -34,6 +37,7 @@ if [ -z "$(tarball)" ]; then
 fi
 [ -n "$(tarball)" ] || { echo "source-repo: $name has no upstream tarball" >&2; exit 1; }
 tar xf "$(tarball)" -C "$dir" --strip-components=1
+[ -z "$tree" ] || exit 0
 commit=$(basename "$(tarball)")
 cd "$dir"
 git init -q

@@ -1,6 +1,8 @@
 /* test.c - The helpers of test.h. */
 #include "tests/test.h"
 
+#include "base/rand.h"
+
 #include <ftw.h>
 #include <math.h>
 #include <unistd.h>
@@ -48,14 +50,11 @@ _Noreturn void t_fail(const char *file, int line, const char *fmt, ...) {
 }
 
 void t_seed(uint64_t seed) {
-    rand_state = seed * 2 + 0x9E3779B97F4A7C15u;
+    rand_state = seed * 2 + CN_RAND_STEP;
 }
 
-uint64_t t_rand(void) { // splitmix64
-    uint64_t z = (rand_state += 0x9E3779B97F4A7C15u);
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
+uint64_t t_rand(void) {
+    return cn_rand_next(&rand_state);
 }
 
 float t_rand_f32(void) {
@@ -136,6 +135,18 @@ void t_shell(const char *fmt, ...) {
     va_end(args);
     t_note("%s", command);
     assert_int_equal(system(command), 0);
+}
+
+const char *t_source_dir(void) {
+    return CN_SOURCE_DIR;
+}
+
+void t_vary_model(const char *path, const char *model, const char *script) {
+    t_shell("mkdir %s && cd %s && ln -s " CN_SOURCE_DIR
+            "/%s/model.safetensors . && ln -s " CN_SOURCE_DIR
+            "/%s/tokenizer.json . && sed '%s' " CN_SOURCE_DIR "/%s/config.json "
+            ">config.json && ! cmp -s config.json " CN_SOURCE_DIR "/%s/config.json",
+            path, path, model, model, script, model, model);
 }
 
 void *t_read_source_file(const char *path, size_t *bytes_out) {

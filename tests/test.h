@@ -56,6 +56,13 @@ const char *t_tmp_dir(void);
 /* Run a shell command; fails the test unless it ends with 0. */
 void t_shell(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* The root of the source tree. */
+const char *t_source_dir(void);
+
+/* Make a folder `path` with the weights and tokenizer of a model (a folder of the source tree), and
+ * with its config.json as the sed script changes it; fails the test if that changes nothing. */
+void t_vary_model(const char *path, const char *model, const char *script);
+
 /* The whole of a file under the source tree ("tests/golden/x.gold"); freed by free().
  * Fails the test if it is not there. */
 void *t_read_source_file(const char *path, size_t *bytes_out);

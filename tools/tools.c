@@ -223,7 +223,10 @@ static cn_err run_read_lines(cn_tool_call *call) {
     else
         err = put_lines(call, path, &content);
     cn_buf_release(&content);
-    return err;
+    if (err || call->state != CN_TOOL_DONE) return err;
+    memcpy(call->ctx->read_path, path, strlen(path) + 1);
+    call->ctx->read_line = get_int64(call, "start");
+    return CN_OK;
 }
 
 static cn_err run_list_dir(cn_tool_call *call) {
@@ -441,6 +444,7 @@ cn_err cn_tool_run(const cn_tool *tool, cn_tool_ctx *ctx, const char *arguments,
     cn_err               err;
 
     *state_out = CN_TOOL_FAILED;
+    ctx->read_path[0] = 0;
     call.text.bytes_max = CN_TOOL_RESULT_BYTES_MAX;
     err = cn_json_parse(&schema, tool->schema, strlen(tool->schema), tool->name, &schema_limits,
                         call.diag);

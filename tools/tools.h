@@ -44,6 +44,10 @@ typedef struct cn_tool_ctx {
     cn_repo           *repo;   // borrowed
     const atomic_bool *cancel; // may be NULL; set by any thread
     cn_repo_files     *files;  // the tools' own: the last list, so that the next is cheap
+
+    /* What the last run, if it was CN_TOOL_DONE, has read: lines of this file; "" if none. */
+    char    read_path[CN_REPO_PATH_BYTES_MAX + 1];
+    int64_t read_line; // the first
 } cn_tool_ctx;
 
 void cn_tool_ctx_release(cn_tool_ctx *ctx);

@@ -220,6 +220,24 @@ static void test_map_fails_whole(void **state) {
     }
 }
 
+static void test_folders_are_made(void **state) {
+    (void)state;
+    struct stat st;
+    char        deep[200], *longest = malloc(CN_FOLDER_BYTES_MAX + 2);
+    assert_non_null(longest);
+    snprintf(deep, sizeof(deep), "%s/b//c/", in_tmp("folder"));
+    assert_err(cn_folder_make(deep, &t_diag), CN_OK);
+    assert_true(stat(deep, &st) == 0 && S_ISDIR(st.st_mode) && (st.st_mode & 0777) == 0700);
+    assert_err(cn_folder_make(deep, &t_diag), CN_OK); // there already
+    fclose(fopen(in_tmp("folder/file"), "w"));
+    snprintf(deep, sizeof(deep), "%s/under", in_tmp("folder/file"));
+    assert_err(cn_folder_make(deep, &t_diag), CN_EIO);
+    memset(longest, 'x', CN_FOLDER_BYTES_MAX + 1);
+    longest[CN_FOLDER_BYTES_MAX + 1] = 0;
+    assert_err(cn_folder_make(longest, &t_diag), CN_ETOOBIG);
+    free(longest);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_content_comes_whole),
@@ -229,6 +247,7 @@ int main(void) {
         cmocka_unit_test(test_failing_buffer_is_told),
         cmocka_unit_test(test_read_fails_whole),
         cmocka_unit_test(test_map_fails_whole),
+        cmocka_unit_test(test_folders_are_made),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -638,6 +638,48 @@ static void test_locale_does_not_matter(void **state) {
     setlocale(LC_NUMERIC, "C");
 }
 
+static void test_equal_values(void **state) {
+    (void)state;
+    static const struct {
+        const char *a, *b;
+        bool        equal;
+    } cases[] = {
+        {"null", "null", true},
+        {"null", "false", false},
+        {"true", "true", true},
+        {"true", "false", false},
+        {"1", "1", true},
+        {"1", "2", false},
+        {"1", "1.0", true},
+        {"1", "10e-1", true},
+        {"1", "\"1\"", false},
+        {"0.1", "0.2", false},
+        {"9007199254740993", "9007199254740992", false}, // one double
+        {"9007199254740993.0", "9007199254740992", true},
+        {"\"a\"", "\"\\u0061\"", true},
+        {"\"a\"", "\"A\"", false},
+        {"[1,2]", "[1,2]", true},
+        {"[1,2]", "[2,1]", false},
+        {"[1,2]", "[1]", false},
+        {"[]", "{}", false},
+        {"{\"a\":1,\"b\":[{\"c\":null}]}", "{\"b\":[{\"c\":null}],\"a\":1}", true},
+        {"{\"a\":1,\"b\":[{\"c\":null}]}", "{\"b\":[{\"c\":0}],\"a\":1}", false},
+        {"{\"a\":1}", "{\"a\":1,\"b\":1}", false},
+        {"{\"a\":1,\"c\":1}", "{\"a\":1,\"b\":1}", false},
+        {"{\"a\":null}", "{\"b\":null}", false}, // absent is not null
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        cn_json_doc   *a = parsed(cases[i].a), *b = parsed(cases[i].b);
+        const cn_json *x = cn_json_root(a), *y = cn_json_root(b);
+        t_note("%s and %s", cases[i].a, cases[i].b);
+        assert_int_equal(cn_json_is_equal(x, y), cases[i].equal);
+        assert_int_equal(cn_json_is_equal(y, x), cases[i].equal);
+        cn_json_free(a);
+        cn_json_free(b);
+    }
+    assert_true(cn_json_is_equal(NULL, NULL));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_strict_json_is_accepted),
@@ -648,6 +690,7 @@ int main(void) {
         cmocka_unit_test(test_integers_are_exact),
         cmocka_unit_test(test_values_are_what_they_are),
         cmocka_unit_test(test_escapes_are_decoded),
+        cmocka_unit_test(test_equal_values),
         cmocka_unit_test(test_large_objects_are_read),
         cmocka_unit_test(test_many_equal_objects_are_read),
         cmocka_unit_test(test_no_memory_is_told),

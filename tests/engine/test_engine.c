@@ -122,6 +122,9 @@ static void on_tap(void *ctx, cn_tap_stage stage, int32_t slice, int32_t layer, 
         memcpy(s->set, data, (size_t)cols * 4);
         s->set_count = cols;
         break;
+    case CN_TAP_PROBS:
+    case CN_TAP_ATTENDED:
+        break; // asked for by one test alone
     case CN_TAP_CROSS:
         assert_true((layer + 1) * cols <= 8 * 64);
         memcpy(s->x + layer * cols, data, (size_t)cols * 4);
@@ -443,6 +446,8 @@ static void check_logits_bits(const cn_model *m, const char *isa) {
         };
         assert_err(cn_engine_step(e, slice, 2, NULL, &t_diag), CN_OK);
         assert_same_logits(want, slice[1].logits, vocab, "in a batch");
+        append(e, d, b_token, 7, 256, NULL);
+        assert_same_logits(want, slice[1].logits, vocab, "behind a step without a view");
 
         cn_doc_free(a), cn_doc_free(b), cn_doc_free(c), cn_doc_free(d);
         cn_view_free(view), cn_view_free(view2);
@@ -492,6 +497,134 @@ static void check_clsa_is_yoco(const cn_model *m, const char *isa) {
         assert_same_logits(kept[0], kept[1], m->config.vocab, pass ? "long" : "short");
         free(kept[0]), free(kept[1]);
     }
+}
+
+/* An engine that is told another k, or to read all, is as one that was opened so. */
+static void check_routing_can_change(const cn_model *m, const char *isa) {
+    enum { TOKENS = 300, TALK = 20, TOPK_MAX = 64 };
+    static const cn_engine_opts ways[] = {
+        {.topk = 4}, {.dense = true}, {.topk = TOPK_MAX}, {.topk = 4}};
+    int32_t token[TOKENS], talk[TALK];
+    t_seed(14);
+    random_tokens(token, TOKENS, m), random_tokens(talk, TALK, m);
+    cn_engine *told = open_engine((cn_engine_opts){.model = m, .isa = isa, .topk = TOPK_MAX});
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        float *kept[2];
+        for (int is_opened = 0; is_opened < 2; is_opened++) {
+            cn_engine_opts opts = ways[i];
+            opts.model = m;
+            opts.isa = isa;
+            cn_engine  *e = is_opened ? open_engine(opts) : told;
+            cn_doc     *doc = new_doc(e, true), *c = new_doc(e, false);
+            cn_view    *view = new_view(e);
+            cn_page_ref page[VIEW_PAGES];
+            if (!is_opened)
+                assert_err(cn_engine_set_routing(e, opts.topk, opts.dense, &t_diag), CN_OK);
+            append(e, doc, token, TOKENS, 256, NULL);
+            assert_err(cn_view_set(view, page, add_pages(page, 0, doc), &t_diag), CN_OK);
+            kept[is_opened] = keep(append(e, c, talk, TALK, 7, view), m->config.vocab);
+            cn_doc_free(doc), cn_doc_free(c);
+            cn_view_free(view);
+            if (is_opened) cn_engine_close(e);
+        }
+        assert_same_logits(kept[0], kept[1], m->config.vocab, "told and opened");
+        free(kept[0]), free(kept[1]);
+    }
+    assert_err(cn_engine_set_routing(told, TOPK_MAX + 1, false, &t_diag), CN_ETOOBIG);
+    assert_err(cn_engine_set_routing(told, -1, false, &t_diag), CN_ETOOBIG);
+    cn_engine_close(told);
+}
+
+static void test_routing_can_change(void **state) {
+    (void)state;
+    on_each(check_routing_can_change);
+}
+
+typedef struct attention {
+    const cn_page_ref *page;
+    int64_t            pages, tokens;
+    const cn_config   *config;
+    int                probs, attended; // taps that came
+    float             *kept;            // [heads, tokens] of the last layer
+} attention;
+
+/* Probabilities sum to 1, and times V they are what attention brought back. */
+static void on_attention(void *ctx, cn_tap_stage stage, int32_t slice, int32_t layer,
+                         const void *data, int64_t rows, int64_t cols) {
+    attention       *a = ctx;
+    const cn_config *c = a->config;
+    const int32_t    kv = c->kv_heads * c->head_dim;
+    (void)slice, (void)layer;
+    if (stage == CN_TAP_PROBS) {
+        assert_int_equal(rows, c->heads);
+        assert_int_equal(cols, a->tokens);
+        memcpy(a->kept, data, (size_t)(rows * cols) * sizeof(float));
+        a->probs++;
+    }
+    if (stage != CN_TAP_ATTENDED) return;
+    assert_int_equal(rows, c->heads);
+    assert_int_equal(cols, c->head_dim);
+    const bool          has_index = cn_config_has_index(c);
+    const cn_page_shape shape = {
+        .kv_dim = kv, .index_dim = has_index ? c->index_dim : 0, .sources = has_index};
+    for (int32_t h = 0; h < c->heads; h++) {
+        const float *p = a->kept + h * a->tokens;
+        double       sum = 0, out[CN_HEAD_DIM_MAX] = {0};
+        int64_t      at = 0;
+        for (int64_t page = 0; page < a->pages; page++)
+            for (int32_t i = 0; i < a->page[page].tokens; i++, at++) {
+                const cn_bf16 *row = (const cn_bf16 *)((const uint8_t *)a->page[page].body +
+                                                       cn_page_row_offset(&shape, i));
+                const cn_bf16 *v = row + kv + h / (c->heads / c->kv_heads) * c->head_dim;
+                sum += p[at];
+                for (int32_t d = 0; d < c->head_dim; d++)
+                    out[d] += (double)p[at] * (double)cn_f32_from_bf16(v[d]);
+            }
+        assert_int_equal(at, a->tokens);
+        assert_float_equal(sum, 1, 1e-4);
+        for (int32_t d = 0; d < c->head_dim; d++)
+            assert_float_equal(((const float *)data)[h * c->head_dim + d], out[d], 2e-3);
+    }
+    a->attended++;
+}
+
+static void check_attention_can_be_seen(const cn_model *m, const char *isa) {
+    enum { TOKENS = 300, TALK = 20 };
+    int32_t token[TOKENS], talk[TALK];
+    t_seed(15);
+    random_tokens(token, TOKENS, m), random_tokens(talk, TALK, m);
+    cn_engine    *e = open_engine((cn_engine_opts){.model = m, .isa = isa, .dense = true});
+    cn_doc       *doc = new_doc(e, true), *c = new_doc(e, false);
+    cn_view      *view = new_view(e);
+    cn_page_ref   page[VIEW_PAGES];
+    const int64_t tokens = TOKENS + TALK;
+    float        *probs = t_alloc_f32(m->config.heads * tokens, 0);
+    attention     a = {.page = page, .tokens = tokens, .config = &m->config};
+    append(e, doc, token, TOKENS, 256, NULL);
+    a.pages = add_pages(page, 0, doc);
+    assert_err(cn_view_set(view, page, a.pages, &t_diag), CN_OK);
+    append(e, c, talk, TALK - 1, 256, NULL);
+    page[a.pages++] = (cn_page_ref){cn_doc_page(c, 0).body, TALK};
+    a.kept = t_alloc_f32(m->config.heads * tokens, 0);
+    cn_engine_set_tap(e, on_attention, &a);
+    cn_engine_set_tap_probs(e, probs, tokens);
+    append(e, c, talk + TALK - 1, 1, 1, view);
+    assert_int_equal(a.probs, m->config.cross_layers);
+    assert_int_equal(a.attended, m->config.cross_layers);
+    t_check_canaries(probs);
+    cn_engine_set_tap_probs(e, NULL, 0); // no more
+    cn_doc_reset(c);
+    append(e, c, talk, TALK, 256, view);
+    assert_int_equal(a.probs, m->config.cross_layers);
+    t_free(probs), t_free(a.kept);
+    cn_doc_free(doc), cn_doc_free(c);
+    cn_view_free(view);
+    cn_engine_close(e);
+}
+
+static void test_attention_can_be_seen(void **state) {
+    (void)state;
+    on_each(check_attention_can_be_seen);
 }
 
 static void test_clsa_is_yoco_up_to_k(void **state) {
@@ -793,6 +926,8 @@ int main(void) {
         cmocka_unit_test(test_documents_can_be_reused),
         cmocka_unit_test(test_logits_have_same_bits),
         cmocka_unit_test(test_clsa_is_yoco_up_to_k),
+        cmocka_unit_test(test_routing_can_change),
+        cmocka_unit_test(test_attention_can_be_seen),
         cmocka_unit_test(test_paths_agree),
         cmocka_unit_test(test_open_refuses),
         cmocka_unit_test(test_step_refuses),

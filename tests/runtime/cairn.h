@@ -97,4 +97,17 @@ static inline void t_assert_error(const t_result *r, const char *code, const cha
     cn_json_free(doc);
 }
 
+/* A new repository with the sources of base/, and a path for a state folder. */
+enum { T_PATH_BYTES = 512 };
+
+static inline void t_new_repo(char repo_out[T_PATH_BYTES], char state_out[T_PATH_BYTES]) {
+    static int number;
+    snprintf(repo_out, T_PATH_BYTES, "%s/repo%d", t_tmp_dir(), number);
+    snprintf(state_out, T_PATH_BYTES, "%s/state%d", t_tmp_dir(), number++);
+    t_shell("mkdir -p %s/base && cd %s && git init -q . && git config user.name t && "
+            "git config user.email t@example.invalid && cp %s/base/*.[ch] base && git add -A && "
+            "git commit -qm one",
+            repo_out, repo_out, t_source_dir());
+}
+
 #endif

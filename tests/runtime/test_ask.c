@@ -8,16 +8,10 @@
 
 enum { BUDGET = 4096, TURNS = 30 };
 
-static char repo[512], state[512];
+static char repo[T_PATH_BYTES], state[T_PATH_BYTES];
 
 static void new_repo(void) {
-    static int number;
-    snprintf(repo, sizeof(repo), "%s/repo%d", t_tmp_dir(), number);
-    snprintf(state, sizeof(state), "%s/state%d", t_tmp_dir(), number++);
-    t_shell("mkdir -p %s/base && cd %s && git init -q . && git config user.name t && "
-            "git config user.email t@example.invalid && cp %s/base/*.[ch] base && git add -A && "
-            "git commit -qm one",
-            repo, repo, CN_SOURCE_DIR);
+    t_new_repo(repo, state);
 }
 
 /* One turn in a process of its own; its bill adds up.  Freed by cn_json_free. */
@@ -144,6 +138,17 @@ static void test_context_says_the_price_first(void **unused) {
     assert_int_equal(t_int(doc, "prefilled_tokens"), 0);
     assert_true(t_int(doc, "left_files") > 0);
     assert_int_equal(cn_json_count(t_member(doc, "left")), t_int(doc, "left_files"));
+    int64_t sum = 0, first_line = 0, next_line = 0, lines = 0, n = 0;
+    for (const cn_json *d = cn_json_first(t_member(doc, "documents")); d; d = cn_json_next(d)) {
+        assert_true(cn_json_int64(cn_json_get(d, "tokens"), &n) && n > 0);
+        sum += n;
+        assert_true(cn_json_int64(cn_json_get(d, "first_line"), &first_line));
+        assert_true(cn_json_int64(cn_json_get(d, "lines"), &lines));
+        assert_true(first_line == 1 || first_line == next_line); // pieces follow each other
+        next_line = first_line + lines;
+        assert_non_null(cn_json_string(cn_json_get(d, "path")));
+    }
+    assert_int_equal(sum, tokens);
     cn_json_free(doc);
     doc = t_last_line(t_cairn("context --json --state %s -C %s --budget %d", state, repo, BUDGET));
     assert_int_equal(t_int(doc, "prefilled_tokens"), tokens);

@@ -385,6 +385,44 @@ static void test_kept_files_may_grow_by_a_quarter(void **state) {
 
 // ---- Always ----------------------------------------------------------------------------
 
+/* What was added is in and takes nothing from the others; what was dropped is out. */
+static void test_added_and_dropped_go_before_all(void **state) {
+    (void)state;
+    const char          *kept[] = {"a.c", "b.c"}, *passed[] = {"c.c", "d.c"};
+    const cn_choose_file file[] = {
+        {.path = "a.c", .tokens = 400},      {.path = "b.c", .tokens = 500},
+        {.path = "big.c", .tokens = 5000},   {.path = "c.c", .tokens = 50},
+        {.path = "d.c", .tokens = 60},       {.path = "new.c", .tokens = 100},
+        {.path = "x.lock", .tokens = 70000},
+    };
+    const char    *added[] = {"big.c", "c.c", "x.lock", "gone.c", "b.c"};
+    const char    *dropped[] = {"a.c", "b.c", "nowhere.c"};
+    cn_choose_args args = {.file = file,
+                           .files = 7,
+                           .budget = 1000,
+                           .kept = kept,
+                           .kept_files = 2,
+                           .passed = passed,
+                           .passed_files = 2,
+                           .added = added,
+                           .added_files = 4};
+    cn_choice      c = choose(&args);
+    const char    *in[] = {"a.c", "b.c", "big.c", "c.c", "new.c", "x.lock"};
+    for (int i = 0; i < 6; i++) assert_true(has(&c, file, in[i]));
+    assert_int_equal(reason_of(&c, file, "d.c"), CN_LEFT_BEFORE);
+    cn_choice_release(&c);
+
+    args.added_files = 5; // b.c is in both
+    args.dropped = dropped;
+    args.dropped_files = 3;
+    c = choose(&args);
+    assert_int_equal(reason_of(&c, file, "a.c"), CN_LEFT_DROPPED);
+    assert_int_equal(reason_of(&c, file, "b.c"), CN_LEFT_DROPPED);
+    assert_int_equal(c.chosen_files, 4); // what was dropped makes no room for what was passed over
+    assert_int_equal(reason_of(&c, file, "d.c"), CN_LEFT_BEFORE);
+    cn_choice_release(&c);
+}
+
 static void test_the_order_of_the_input_does_not_count(void **state) {
     (void)state;
     t_seed(1);
@@ -528,6 +566,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_reasons_have_texts),
         cmocka_unit_test(test_a_kept_choice_stays),
         cmocka_unit_test(test_kept_files_may_grow_by_a_quarter),
+        cmocka_unit_test(test_added_and_dropped_go_before_all),
         cmocka_unit_test(test_the_order_of_the_input_does_not_count),
         cmocka_unit_test(test_no_files),
         cmocka_unit_test(test_bad_input_is_refused_by_name),

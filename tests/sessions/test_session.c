@@ -4,145 +4,60 @@
  * The model is a tiny random one: what it says means nothing, but every path through context,
  * turn, ledger and page store is the real one, and its logits are compared bit for bit.
  */
-#include "tests/test.h"
-
 #include "base/fault.h"
-#include "sessions/session.h"
+#include "tests/sessions/session_kit.h"
 
 #include <sys/wait.h>
-#include <unistd.h>
 
-enum { TURNS = 4, OUTPUT = 12, VOCAB_MAX = 512 };
-
-static int folders; // each test has its own
-
-/* A repository of a few real sources of this project. */
-static const char *new_repo(void) {
-    static char path[256];
-    snprintf(path, sizeof(path), "%s/repo%d", t_tmp_dir(), folders++);
-    t_shell(
-        "mkdir -p %s/base && cd %s && git init -q . && git config user.name t && "
-        "git config user.email t@example.invalid && cp %s/base/err.[ch] %s/base/buf.[ch] base && "
-        "cp %s/base/README.md . && git add -A && git commit -qm one",
-        path, path, CN_SOURCE_DIR, CN_SOURCE_DIR, CN_SOURCE_DIR);
-    return path;
-}
-
-static const char *new_state(void) {
-    static char path[4][256];
-    char       *p = path[folders % 4];
-    snprintf(p, sizeof(path[0]), "%s/state%d", t_tmp_dir(), folders++);
-    return p;
-}
+enum { TURNS = 4 };
 
 static cn_host *open_host(const char *state, int32_t threads) {
-    cn_host *h;
-    assert_err(cn_host_open(&h,
-                            &(cn_host_opts){.model_folder = CN_SOURCE_DIR "/tests/golden/tiny-a",
-                                            .state_folder = state,
-                                            .threads = threads,
-                                            .cache_bytes = 256 << 20},
-                            &t_diag),
-               CN_OK);
-    return h;
+    return k_open_host(k_plain_model(), state, threads);
 }
 
-static cn_session *open_session(cn_host *h, const char *repo, bool is_continued) {
-    cn_session *s;
-    assert_err(cn_session_open(&s, h,
-                               &(cn_session_opts){.folder = repo, .is_continued = is_continued},
-                               &t_diag),
-               CN_OK);
-    return s;
-}
-
-typedef struct asked {
-    cn_bill bill;
-    float   logits[VOCAB_MAX];
-    char    text[1024];
-    cn_stop stop;
-} asked;
-
-/* One turn; its bill must add up. */
-static asked ask(cn_session *s, int number) {
-    char     question[64];
-    asked    a;
-    cn_turn *t;
+static k_asked ask(cn_host *h, cn_session *s, int number) {
+    char question[64];
     snprintf(question, sizeof(question), "question %d: where is cn_buf_put?", number);
-    assert_err(cn_turn_begin(&t, s,
-                             &(cn_turn_opts){.question = question,
-                                             .question_bytes = strlen(question),
-                                             .output_tokens_max = OUTPUT},
-                             &t_diag),
-               CN_OK);
-    assert_err(cn_turn_run(t, NULL, &t_diag), CN_OK);
-    a.bill = *cn_turn_bill(t);
-    a.stop = cn_turn_stop(t);
-    snprintf(a.text, sizeof(a.text), "%s", cn_turn_text(t));
-    memcpy(a.logits, cn_turn_logits(t), 263 * sizeof(float));
-    assert_err(cn_bill_check(&a.bill, &t_diag), CN_OK);
-    assert_true(a.bill.output_tokens > 0 && a.bill.prompt_tokens > 0);
-    cn_turn_free(t);
-    return a;
-}
-
-static void assert_same(const asked *a, const asked *b, const char *what) {
-    t_note("%s", what);
-    assert_string_equal(a->text, b->text);
-    assert_memory_equal(a->logits, b->logits, 263 * sizeof(float));
+    return k_ask(h, s, question, NULL);
 }
 
 /* What every other run is compared with: all turns in one process, one thread. */
-static void run_plain(const char *repo, asked out[TURNS]) {
-    cn_host    *h = open_host(new_state(), 1);
-    cn_session *s = open_session(h, repo, false);
-    for (int i = 0; i < TURNS; i++) out[i] = ask(s, i);
+static void run_plain(const char *repo, k_asked out[TURNS]) {
+    k_converse(k_plain_model(), repo, ask, TURNS, K_ONE_HOST, out);
     assert_int_equal(out[0].bill.cached_tokens, 0);
     assert_true(out[0].bill.prefilled_tokens > 1000);
     for (int i = 1; i < TURNS; i++) assert_int_equal(out[i].bill.prefilled_tokens, 0);
-    cn_session_close(s);
-    cn_host_close(h);
 }
 
 static void test_same_bits_whatever_happens(void **state) {
     (void)state;
-    const char *repo = new_repo(), *folder = new_state();
-    asked       want[TURNS], got;
+    const char *repo = k_new_repo();
+    k_asked     want[TURNS], got[TURNS];
     run_plain(repo, want);
 
-    // Every turn in a process of its own (a host of its own), two threads: nothing is prefilled
-    // again, and the conversation is restored, not replayed.
+    // Every turn in a host of its own: nothing is prefilled again, and the conversation is
+    // restored, not replayed.
+    k_converse(k_plain_model(), repo, ask, TURNS, K_HOST_EACH, got);
     for (int i = 0; i < TURNS; i++) {
-        cn_host    *h = open_host(folder, 2);
-        cn_session *s = open_session(h, repo, i > 0);
-        got = ask(s, i);
-        assert_same(&want[i], &got, "a host for each turn");
-        assert_int_equal(got.bill.prefilled_tokens, i ? 0 : want[0].bill.prefilled_tokens);
-        assert_int_equal(got.bill.prompt_tokens, want[i].bill.prompt_tokens);
-        cn_session_close(s);
-        cn_host_close(h);
+        k_assert_same(&want[i], &got[i], "a host for each turn");
+        assert_int_equal(got[i].bill.prefilled_tokens, i ? 0 : want[0].bill.prefilled_tokens);
+        assert_int_equal(got[i].bill.prompt_tokens, want[i].bill.prompt_tokens);
     }
 
     // The cache deleted between turns: a prefill and a replay, nothing else.
-    folder = new_state();
+    k_converse(k_plain_model(), repo, ask, TURNS, K_NO_CACHE, got);
     for (int i = 0; i < TURNS; i++) {
-        t_shell("rm -rf %s/cache", folder);
-        cn_host    *h = open_host(folder, 2);
-        cn_session *s = open_session(h, repo, i > 0);
-        got = ask(s, i);
-        assert_same(&want[i], &got, "without a cache");
-        assert_int_equal(got.bill.prefilled_tokens, want[0].bill.prefilled_tokens);
-        assert_true(i == 0 || got.bill.prompt_tokens > want[i].bill.prompt_tokens);
-        cn_session_close(s);
-        cn_host_close(h);
+        k_assert_same(&want[i], &got[i], "without a cache");
+        assert_int_equal(got[i].bill.prefilled_tokens, want[0].bill.prefilled_tokens);
+        assert_true(i == 0 || got[i].bill.prompt_tokens > want[i].bill.prompt_tokens);
     }
 }
 
 /* Each turn in a process of its own, which leaves its logits in a file. */
 static void test_same_bits_in_other_processes(void **state) {
     (void)state;
-    const char *repo = new_repo(), *folder = new_state();
-    asked       want[TURNS], got;
+    const char *repo = k_new_repo(), *folder = k_new_state();
+    k_asked     want[TURNS], got;
     char        path[300];
     run_plain(repo, want);
     for (int i = 0; i < TURNS; i++) {
@@ -151,8 +66,8 @@ static void test_same_bits_in_other_processes(void **state) {
         const pid_t pid = fork();
         if (pid == 0) {
             cn_host    *h = open_host(folder, 2);
-            cn_session *s = open_session(h, repo, i > 0);
-            got = ask(s, i);
+            cn_session *s = k_open_session(h, repo, i > 0);
+            got = ask(h, s, i);
             FILE     *f = fopen(path, "wb");
             const int bad = !f || fwrite(&got, sizeof(got), 1, f) != 1 || fclose(f);
             cn_session_close(s);
@@ -166,7 +81,7 @@ static void test_same_bits_in_other_processes(void **state) {
         FILE *f = fopen(path, "rb");
         assert_true(f && fread(&got, sizeof(got), 1, f) == 1);
         fclose(f);
-        assert_same(&want[i], &got, "in another process");
+        k_assert_same(&want[i], &got, "in another process");
         assert_int_equal(got.bill.prefilled_tokens, i ? 0 : want[0].bill.prefilled_tokens);
     }
 }
@@ -200,15 +115,15 @@ static int64_t tokens_only_in(const keys *a, const keys *b) {
 
 static void test_only_what_changed_is_prefilled(void **state) {
     (void)state;
-    const char *repo = new_repo();
-    cn_host    *h = open_host(new_state(), 2);
-    cn_session *s = open_session(h, repo, false);
-    ask(s, 0);
+    const char *repo = k_new_repo();
+    cn_host    *h = open_host(k_new_state(), 2);
+    cn_session *s = k_open_session(h, repo, false);
+    ask(h, s, 0);
     const keys before = keys_of(s);
 
     t_shell("cd %s && sed -i '20i // one more line' base/buf.c", repo);
-    asked a = ask(s, 1);
-    keys  after = keys_of(s);
+    k_asked a = ask(h, s, 1);
+    keys    after = keys_of(s);
     assert_true(a.bill.prefilled_tokens > 0);
     assert_int_equal(a.bill.prefilled_tokens, tokens_only_in(&after, &before));
     assert_int_equal(a.bill.misses[CN_MISS_CHANGED].tokens, a.bill.prefilled_tokens);
@@ -216,9 +131,9 @@ static void test_only_what_changed_is_prefilled(void **state) {
 
     // Committed: the same bytes, nothing to do.  Back again: nothing either.
     t_shell("cd %s && git commit -qam two", repo);
-    assert_int_equal(ask(s, 2).bill.prefilled_tokens, 0);
+    assert_int_equal(ask(h, s, 2).bill.prefilled_tokens, 0);
     t_shell("cd %s && git checkout -q HEAD~1", repo);
-    assert_int_equal(ask(s, 3).bill.prefilled_tokens, 0);
+    assert_int_equal(ask(h, s, 3).bill.prefilled_tokens, 0);
     after = keys_of(s);
     assert_int_equal(tokens_only_in(&after, &before), 0);
 
@@ -227,24 +142,65 @@ static void test_only_what_changed_is_prefilled(void **state) {
         "cd %s && git checkout -q -b side && printf 'int added(void)\\n{\\n    return 1;\\n}\\n' > "
         "added.c && git add added.c && git commit -qm three",
         repo);
-    a = ask(s, 4);
+    a = ask(h, s, 4);
     after = keys_of(s);
     assert_int_equal(a.bill.prefilled_tokens, tokens_only_in(&after, &before));
     assert_int_equal(a.bill.misses[CN_MISS_NEW].count, 1);
     t_shell("cd %s && git checkout -q HEAD~1", repo);
-    assert_int_equal(ask(s, 5).bill.prefilled_tokens, 0);
+    assert_int_equal(ask(h, s, 5).bill.prefilled_tokens, 0);
 
     // Logits after all of that: those of a fresh session that asks the same over the same view.
     cn_session_close(s);
     cn_host_close(h);
 }
 
+/* Turns taken back and asked again: the same bits, whether the session keeps its pages or not. */
+static void test_turns_are_taken_back(void **state) {
+    (void)state;
+    const char    *repo = k_new_repo();
+    k_asked        want[TURNS], got;
+    cn_pages_stats stats;
+    run_plain(repo, want);
+    for (int is_trial = 0; is_trial < 2; is_trial++) {
+        cn_host    *h = open_host(k_new_state(), 1);
+        cn_session *s;
+        assert_err(cn_session_open(&s, h, &(cn_session_opts){.folder = repo, .is_trial = is_trial},
+                                   &t_diag),
+                   CN_OK);
+        for (int i = 0; i < 3; i++) ask(h, s, i);
+        const int64_t tokens = cn_session_tokens(s);
+        assert_err(cn_session_rewind(s, 4, &t_diag), CN_ENOTFOUND);
+        assert_int_equal(cn_session_tokens(s), tokens);
+        assert_err(cn_session_rewind(s, 1, &t_diag), CN_OK);
+        assert_true(cn_session_tokens(s) > 0 && cn_session_tokens(s) < tokens);
+        got = ask(h, s, 1);
+        k_assert_same(&want[1], &got, "behind the first turn");
+        assert_err(cn_session_rewind(s, 0, &t_diag), CN_OK);
+        assert_int_equal(cn_session_tokens(s), 0);
+        for (int i = 0; i < TURNS; i++) {
+            got = ask(h, s, i);
+            k_assert_same(&want[i], &got, "from the beginning");
+            assert_int_equal(got.bill.prefilled_tokens, 0);
+            assert_int_equal(got.bill.cached_tokens, want[i].bill.context_tokens);
+        }
+        // A trial looks at the folder once, and keeps the conversation's pages to itself.
+        t_shell("cd %s && echo 'int more;' >> base/buf.c", repo);
+        got = ask(h, s, 0);
+        assert_int_equal(got.bill.prefilled_tokens == 0, is_trial);
+        t_shell("cd %s && git checkout -q .", repo);
+        assert_err(cn_pages_stat(h->pages, &stats, &t_diag), CN_OK);
+        assert_int_equal(stats.windows == 0, is_trial);
+        cn_session_close(s);
+        cn_host_close(h);
+    }
+}
+
 static void test_one_writer(void **state) {
     (void)state;
-    const char *repo = new_repo();
-    cn_host    *h = open_host(new_state(), 1);
-    cn_session *s = open_session(h, repo, false), *second;
-    ask(s, 0);
+    const char *repo = k_new_repo();
+    cn_host    *h = open_host(k_new_state(), 1);
+    cn_session *s = k_open_session(h, repo, false), *second;
+    ask(h, s, 0);
     assert_err(
         cn_session_open(&second, h, &(cn_session_opts){.id = cn_session_row(s)->id}, &t_diag),
         CN_EBUSY);
@@ -261,15 +217,15 @@ static void test_one_writer(void **state) {
  * no finished turn is lost. */
 static void test_a_crash_loses_no_finished_turn(void **state) {
     (void)state;
-    const char *repo = new_repo();
-    asked       want[TURNS];
+    const char *repo = k_new_repo();
+    k_asked     want[TURNS];
     run_plain(repo, want);
     const int step = t_is_sanitized() ? 23 : 5; // the long form tries each point
     for (int n = 1, ended = 0; !ended; n += step) {
-        const char *folder = new_state();
+        const char *folder = k_new_state();
         cn_host    *h = open_host(folder, 1);
-        cn_session *s = open_session(h, repo, false);
-        ask(s, 0);
+        cn_session *s = k_open_session(h, repo, false);
+        ask(h, s, 0);
         cn_session_close(s);
         cn_host_close(h);
         fflush(NULL);
@@ -277,8 +233,8 @@ static void test_a_crash_loses_no_finished_turn(void **state) {
         if (pid == 0) {
             cn_fault_arm(CN_FAULT_CRASH, n);
             h = open_host(folder, 1);
-            s = open_session(h, repo, true);
-            ask(s, 1);
+            s = k_open_session(h, repo, true);
+            ask(h, s, 1);
             cn_session_close(s);
             cn_host_close(h);
             _exit(0);
@@ -289,18 +245,18 @@ static void test_a_crash_loses_no_finished_turn(void **state) {
         ended = WIFEXITED(status);
         if (ended) assert_int_equal(WEXITSTATUS(status), 0);
         h = open_host(folder, 1);
-        s = open_session(h, repo, true);
+        s = k_open_session(h, repo, true);
         const int32_t turns = cn_session_row(s)->turns;
         assert_true(turns == 1 || turns == 2);
         assert_true(turns == 2 || !cn_session_interrupted(s));
         if (ended) {
-            const asked got = ask(s, 2);
-            assert_same(&want[2], &got, "nothing happened");
+            const k_asked got = ask(h, s, 2);
+            k_assert_same(&want[2], &got, "nothing happened");
         } else if (turns == 1) { // it died before its turn was on disk
-            const asked got = ask(s, 1);
-            assert_same(&want[1], &got, "asked again");
+            const k_asked got = ask(h, s, 1);
+            k_assert_same(&want[1], &got, "k_asked again");
         } else {
-            ask(s, 2);
+            ask(h, s, 2);
         }
         cn_session_close(s);
         cn_host_close(h);
@@ -313,6 +269,7 @@ int main(void) {
         cmocka_unit_test(test_same_bits_whatever_happens),
         cmocka_unit_test(test_same_bits_in_other_processes),
         cmocka_unit_test(test_only_what_changed_is_prefilled),
+        cmocka_unit_test(test_turns_are_taken_back),
         cmocka_unit_test(test_one_writer),
         cmocka_unit_test(test_a_crash_loses_no_finished_turn),
     };

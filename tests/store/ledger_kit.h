@@ -66,8 +66,9 @@ static inline cn_bill k_bill(int64_t seed) {
     return b;
 }
 
-/* Begin a turn, commit `steps` steps (tokens: 100 turn + step, step; the first calls a tool,
- * the second brings its result), finish it. */
+/* Begin a turn, commit `steps` steps (tokens: 100 turn + step, step; the first refers to the
+ * question's first byte and calls a tool, the second brings its result and refers to the last
+ * three), finish it. */
 static inline int32_t k_turn(cn_ledger_writer *w, const char *question, int32_t steps) {
     int32_t turn;
     assert_err(cn_ledger_turn_begin(w, k_text(question), &turn, &t_diag), CN_OK);
@@ -80,6 +81,10 @@ static inline int32_t k_turn(cn_ledger_writer *w, const char *question, int32_t 
                                          .result = k_text("found"),
                                          .started_ns = 77,
                                          .ns = 1000 * turn};
+        const cn_ledger_ref    ref = {.part = step,
+                                      .path = step ? "r.txt" : "q.txt",
+                                      .begin = 2 * step,
+                                      .bytes = 1 + 2 * step};
         assert_err(cn_ledger_step_commit(
                        w,
                        &(cn_ledger_commit){.step = step,
@@ -92,7 +97,9 @@ static inline int32_t k_turn(cn_ledger_writer *w, const char *question, int32_t 
                                            .intent = &intent,
                                            .intents = step == 0 && steps > 1,
                                            .result = &result,
-                                           .results = step == 1},
+                                           .results = step == 1,
+                                           .ref = &ref,
+                                           .refs = step < 2},
                        &t_diag),
                    CN_OK);
     }
@@ -169,9 +176,16 @@ static inline void k_put_tokens(void *ctx, int32_t turn, int32_t step, const int
 }
 
 static inline void k_put_document(void *ctx, const cn_ledger_document *d) {
-    cn_buf_printf(ctx, "document %s key %02x..%02x %d tokens, line %d+%d\n", d->path,
+    cn_buf_printf(ctx, "document %s key %02x..%02x %d tokens, line %d+%d%s\n", d->path,
                   d->piece.key.bytes[0], d->piece.key.bytes[31], d->piece.tokens,
-                  d->piece.first_line, d->piece.lines);
+                  d->piece.first_line, d->piece.lines, d->kind == CN_DOCUMENT_REF ? ", ref" : "");
+}
+
+static inline void k_put_ref(void *ctx, const cn_ledger_ref *r) {
+    cn_buf_printf(ctx, "ref %d.%d %s of %d.%d bytes %lld+%lld", r->turn, r->part, r->path, r->step,
+                  r->call, (long long)r->begin, (long long)r->bytes);
+    k_put_text(ctx, "text", r->text);
+    cn_buf_put_str(ctx, "\n");
 }
 
 static inline void k_put_cost(void *ctx, const cn_ledger_cost *c) {
@@ -195,6 +209,7 @@ static inline void k_dump_session(cn_ledger *l, const char *id, cn_buf *out) {
     assert_err(cn_ledger_calls(l, id, 0, k_put_call, out, &t_diag), CN_OK);
     assert_err(cn_ledger_reads(l, id, 0, k_put_read, out, &t_diag), CN_OK);
     assert_err(cn_ledger_tokens(l, id, 0, k_put_tokens, out, &t_diag), CN_OK);
+    assert_err(cn_ledger_refs(l, id, 0, k_put_ref, out, &t_diag), CN_OK);
     assert_err(cn_ledger_documents(l, id, 0, k_put_document, out, &t_diag), CN_OK);
 }
 

@@ -202,22 +202,33 @@ static void test_later_version_is_refused(void **state) {
 }
 
 /* A ledger of each older version, with rows in it as that version made them. */
+#define FIXTURE(document_columns, more_rows)                                                       \
+    "INSERT INTO sessions(id, forked_at, title, repo, commit_id, branch, model, created, updated," \
+    " settings) VALUES('old', 0, 'Old', '/src/old', 'c0ffee', 'main',"                             \
+    " '00000000000000000000000000000000000000000000000000000000000000ff', 11, 12, '{}');"          \
+    "INSERT INTO generations(session, made) VALUES(1, 13);"                                        \
+    "INSERT INTO documents VALUES(1, 0, 'a.c', zeroblob(32), 5, 1, 2" document_columns ");"        \
+    "INSERT INTO turns(session, turn, stop, started, finished, wall_ns, unstored_misses)"          \
+    " VALUES(1, 1, 'end', 14, 15, 16, 17);"                                                        \
+    "INSERT INTO turn_texts VALUES(1, x'776879', x'736F');"                                        \
+    "INSERT INTO steps(turn, step, kind, stop, started, generation, tokens)"                       \
+    " VALUES(1, 0, 'generation', 'tool', 18, 1, x'07000000ffffffff');"                             \
+    "INSERT INTO tool_calls VALUES(1, 0, 0, 'ls', 'done', 0, 19, 20, x'7B7D', x'3C6C733E', "       \
+    "x'612E63');" more_rows "INSERT INTO attention VALUES(1, 0, 'a.c', 1, 2, 0.5);"                \
+    "INSERT INTO prices VALUES('input', 3.0);"                                                     \
+    "UPDATE sessions SET head = 1, generation = 1;"
+
 static const char *const fixtures[CN_LEDGER_VERSION] = {
-    "INSERT INTO sessions(id, forked_at, title, repo, commit_id, branch, model, created, updated,"
-    " settings) VALUES('old', 0, 'Old', '/src/old', 'c0ffee', 'main',"
-    " '00000000000000000000000000000000000000000000000000000000000000ff', 11, 12, '{}');"
-    "INSERT INTO generations(session, made) VALUES(1, 13);"
-    "INSERT INTO documents VALUES(1, 0, 'a.c', zeroblob(32), 5, 1, 2);"
-    "INSERT INTO turns(session, turn, stop, started, finished, wall_ns, unstored_misses)"
-    " VALUES(1, 1, 'end', 14, 15, 16, 17);"
-    "INSERT INTO turn_texts VALUES(1, x'776879', x'736F');"
-    "INSERT INTO steps(turn, step, kind, stop, started, generation, tokens)"
-    " VALUES(1, 0, 'generation', 'tool', 18, 1, x'07000000ffffffff');"
-    "INSERT INTO tool_calls VALUES(1, 0, 0, 'ls', 'done', 0, 19, 20, x'7B7D', x'3C6C733E', "
-    "x'612E63');"
-    "INSERT INTO attention VALUES(1, 0, 'a.c', 1, 2, 0.5);"
-    "INSERT INTO prices VALUES('input', 3.0);"
-    "UPDATE sessions SET head = 1, generation = 1;",
+    FIXTURE("", ""),
+    FIXTURE(
+        ", 'file'",
+        "INSERT INTO refs VALUES(1, 0, NULL, NULL, 'q.txt', 0, 3), (1, 1, 0, 0, 'r.txt', 1, 2);"),
+};
+
+/* What version 1 could not hold. */
+static const char *const added[CN_LEDGER_VERSION] = {
+    "",
+    "ref 1.0 q.txt of 0.0 bytes 0+3 text[3]=why\nref 1.1 r.txt of 0.0 bytes 1+2 text[2]=.c\n",
 };
 
 static void test_each_older_version_is_brought_up(void **state) {
@@ -239,8 +250,9 @@ static void test_each_older_version_is_brought_up(void **state) {
         cn_buf got = {0};
         assert_err(cn_ledger_sessions(mine, NULL, 9, k_put_session, &got, &t_diag), CN_OK);
         k_dump_session(mine, "old", &got);
-        assert_string_equal(
-            got.data,
+        cn_buf want = {0};
+        cn_buf_printf(
+            &want,
             "session old of @0 Old|/src/old|c0ffee|main|{}|00000000 head 1 open 0 turns 1 gen 1\n"
             "== old\n"
             "turn old/1 end 1 steps q[3]=why a[2]=so"
@@ -250,7 +262,10 @@ static void test_each_older_version_is_brought_up(void **state) {
             "call 1.0.0 ls done exit 0 ns 20 args[2]={} sampled[4]=<ls> result[3]=a.c\n"
             "read 1 a.c:1-2 0.5\n"
             "tokens 1.0 7 -1\n"
-            "document a.c key 00..00 5 tokens, line 1+2\n");
+            "%sdocument a.c key 00..00 5 tokens, line 1+2\n",
+            added[version - 1]);
+        assert_string_equal(got.data, want.data);
+        cn_buf_release(&want);
         cn_buf_release(&got);
         // And it can be written.
         cn_ledger_writer *w = k_write(mine, "old");
@@ -1098,6 +1113,7 @@ static void test_deleted_session_is_gone(void **state) {
     assert_err(cn_ledger_session_del(l, "b", &t_diag), CN_OK);
     assert_err(cn_ledger_session_del(l, "a", &t_diag), CN_OK);
     assert_err(cn_ledger_session_find(l, "a", &s, &t_diag), CN_ENOTFOUND);
+    assert_int_equal(k_sql_int(dir, "SELECT count(*) FROM refs"), 1); // of one step
     const char *const left[] = {"sessions", "turns", "steps", "turn_texts"};
     for (int i = 0; i < 4; i++) {
         char sql[64];
@@ -1113,6 +1129,118 @@ static void test_deleted_session_is_gone(void **state) {
     // Its key is not given again: whoever held its lock does not hold another's.
     k_create(l, "a");
     assert_int_equal(k_sql_int(dir, "SELECT key FROM sessions WHERE id = 'a'"), 4);
+}
+
+/* ---- Refs -------------------------------------------------------------------------- */
+
+static void assert_refs(const char *id, int32_t turn, const char *want) {
+    cn_buf got = {0};
+    assert_err(cn_ledger_refs(l, id, turn, k_put_ref, &got, &t_diag), CN_OK);
+    assert_string_equal(cn_buf_str(&got), want);
+    cn_buf_release(&got);
+}
+
+/* A step of the open turn with one ref. */
+static cn_err commit_ref(cn_ledger_writer *w, int32_t step, const cn_ledger_ref *ref) {
+    return cn_ledger_step_commit(w, &(cn_ledger_commit){.step = step, .ref = ref, .refs = 1},
+                                 &t_diag);
+}
+
+/* Parts are read with their bytes, any bytes; they go with their turn and stay with a fork. */
+static void test_refs_come_back(void **state) {
+    (void)state;
+    int32_t                turn;
+    const char             question[] = "0\0\xff\n4";
+    const cn_ledger_intent intent[] = {{.name = "x"}, {.name = "y"}};
+    const cn_ledger_result result = {.call = 1, .state = CN_CALL_DONE, .result = k_text("result")};
+    const cn_ledger_ref    r[] = {
+           {.part = 0, .path = "turn-1/question.txt", .begin = 1, .bytes = 3},
+           {.part = 2, .step = 0, .call = 1, .path = "turn-1/result-2.txt", .begin = 0, .bytes = 6},
+    };
+    k_create(l, "a");
+    cn_ledger_writer *w = k_write(l, "a");
+    assert_err(cn_ledger_turn_next(w, &turn, &t_diag), CN_OK);
+    assert_int_equal(turn, 1);
+    assert_err(cn_ledger_turn_begin(w, (cn_ledger_text){question, 5}, &turn, &t_diag), CN_OK);
+    assert_err(
+        cn_ledger_step_commit(
+            w, &(cn_ledger_commit){.intent = intent, .intents = 2, .ref = r, .refs = 1}, &t_diag),
+        CN_OK);
+    assert_err(cn_ledger_step_commit(w,
+                                     &(cn_ledger_commit){.step = 1,
+                                                         .kind = CN_STEP_TOOL,
+                                                         .result = &result,
+                                                         .results = 1,
+                                                         .ref = r + 1,
+                                                         .refs = 1},
+                                     &t_diag),
+               CN_OK);
+    assert_err(cn_ledger_turn_finish(w, CN_STOP_END, k_text(""), NULL, NULL, 0, &t_diag), CN_OK);
+    assert_err(cn_ledger_turn_next(w, &turn, &t_diag), CN_OK);
+    assert_int_equal(turn, 2);
+    assert_int_equal(k_turn(w, "Q", 2), 2);
+    cn_ledger_writer_close(w);
+    reopen();
+    const char *second = "ref 2.0 q.txt of 0.0 bytes 0+1 text[1]=Q\n"
+                         "ref 2.1 r.txt of 0.0 bytes 2+3 text[3]=und\n";
+    cn_buf      got = {0};
+    assert_err(cn_ledger_refs(l, "a", 1, k_put_ref, &got, &t_diag), CN_OK);
+    const char first[] = "ref 1.0 turn-1/question.txt of 0.0 bytes 1+3 text[3]=\0\xff\n\n"
+                         "ref 1.2 turn-1/result-2.txt of 0.1 bytes 0+6 text[6]=result\n";
+    assert_int_equal(got.bytes, sizeof(first) - 1);
+    assert_memory_equal(got.data, first, sizeof(first) - 1);
+    cn_buf_release(&got);
+    assert_refs("a", 2, second);
+
+    fork_at("a", 2, "b");
+    rewind_to("a", 1);
+    assert_err(cn_ledger_refs(l, "a", 2, k_put_ref, NULL, &t_diag), CN_ENOTFOUND);
+    assert_refs("b", 2, second);
+    rewind_to("a", 0);
+    assert_refs("a", 0, "");
+}
+
+static void test_refs_have_their_text(void **state) {
+    (void)state;
+    int32_t                turn;
+    const cn_ledger_result result = {.state = CN_CALL_DONE, .result = k_text("result")};
+    const cn_ledger_intent intent = {.name = "x"};
+    cn_ledger_ref          r = {.path = "q", .begin = 1, .bytes = 4};
+    k_create(l, "a");
+    cn_ledger_writer *w = k_write(l, "a");
+    assert_err(cn_ledger_turn_begin(w, k_text("four"), &turn, &t_diag), CN_OK);
+    assert_refused(commit_ref(w, 0, &r), CN_EINVAL, "part 0 of turn 1 has no bytes 1 to 5");
+    r.bytes = 0;
+    assert_refused(commit_ref(w, 0, &r), CN_EINVAL, "0 bytes");
+    r = (cn_ledger_ref){.path = "q", .begin = -1, .bytes = 1};
+    assert_refused(commit_ref(w, 0, &r), CN_EINVAL, "from byte -1");
+    r.begin = INT64_MAX;
+    assert_refused(commit_ref(w, 0, &r), CN_EINVAL, "from byte 9223372036854775807");
+    r = (cn_ledger_ref){.path = "q", .part = -1, .bytes = 1};
+    assert_refused(commit_ref(w, 0, &r), CN_EINVAL, "part -1");
+    r = (cn_ledger_ref){.path = "r", .part = 1, .bytes = 1};
+    assert_refused(commit_ref(w, 0, &r), CN_EINVAL, "part 1 of turn 1 has no bytes");
+    assert_refused(
+        cn_ledger_step_commit(w, &(cn_ledger_commit){.refs = CN_LEDGER_STEP_REFS_MAX + 1}, &t_diag),
+        CN_ETOOBIG, "258 refs, limit 257");
+    assert_err(
+        cn_ledger_step_commit(w, &(cn_ledger_commit){.intent = &intent, .intents = 1}, &t_diag),
+        CN_OK);
+    assert_refused(commit_ref(w, 1, &r), CN_EINVAL, "part 1 of turn 1 has no bytes"); // no result
+    // A result and what refers to it are one step; nothing of it stays if the ref is wrong.
+    cn_ledger_commit both = {
+        .step = 1, .kind = CN_STEP_TOOL, .result = &result, .results = 1, .ref = &r, .refs = 1};
+    r.bytes = 7;
+    assert_refused(cn_ledger_step_commit(w, &both, &t_diag), CN_EINVAL, "no bytes 0 to 7");
+    r.bytes = 6;
+    assert_err(cn_ledger_step_commit(w, &both, &t_diag), CN_OK);
+    assert_refused(commit_ref(w, 2, &r), CN_EINVAL, "or has its ref: r");
+    assert_err(cn_ledger_turn_finish(w, CN_STOP_END, k_text(""), NULL, NULL, 0, &t_diag), CN_OK);
+    cn_ledger_writer_close(w);
+    // A text that has shrunk behind the ledger's back is damage, and said.
+    k_sql(dir, "UPDATE tool_calls SET result = x'00'");
+    assert_err(cn_ledger_refs(l, "a", 0, k_put_ref, NULL, &t_diag), CN_ECORRUPT);
+    assert_non_null(strstr(t_diag.text, "a row of turn 1 is damaged"));
 }
 
 /* ---- Documents --------------------------------------------------------------------- */
@@ -1132,7 +1260,11 @@ static void test_documents_are_replaced_whole(void **state) {
     cn_ledger_writer        *w = k_write(l, "a");
     const cn_ledger_document d[] = {k_document("z.c", 0xfe, 2048), k_document("a\xff.c", 0, 1),
                                     k_document("z.c", 3, 0)};
+    cn_ledger_document       ref = k_document("z.c", 4, 5);
     const char              *z = "document z.c key fe..fe 2048 tokens, line 1+9\n";
+    ref.kind = CN_DOCUMENT_REF;
+    assert_err(cn_ledger_documents_put(w, &ref, 1, NULL, &t_diag), CN_OK);
+    assert_documents("a", 0, "document z.c key 04..04 5 tokens, line 1+9, ref\n");
     assert_err(cn_ledger_documents_put(w, d, 3, &g1, &t_diag), CN_OK);
     assert_documents("a", 0,
                      "document z.c key fe..fe 2048 tokens, line 1+9\n"
@@ -1168,6 +1300,9 @@ static void test_documents_are_replaced_whole(void **state) {
     bad[1] = d[0];
     bad[1].piece.lines = -1;
     assert_refused(cn_ledger_documents_put(w, bad, 2, NULL, &t_diag), CN_EINVAL, "-1 lines");
+    bad[1] = d[0];
+    bad[1].kind = CN_DOCUMENT_COUNT;
+    assert_refused(cn_ledger_documents_put(w, bad, 2, NULL, &t_diag), CN_EINVAL, "kind 2");
     assert_refused(cn_ledger_documents_put(w, d, CN_LEDGER_DOCUMENTS_MAX + 1, NULL, &t_diag),
                    CN_ETOOBIG, "1048577 documents, limit 1048576");
     assert_int_equal(g4, 0);
@@ -1454,6 +1589,8 @@ int main(void) {
         TEST(test_fork_shares_and_goes_its_own_way),
         TEST(test_rewind_keeps_the_bill),
         TEST(test_deleted_session_is_gone),
+        TEST(test_refs_come_back),
+        TEST(test_refs_have_their_text),
         TEST(test_documents_are_replaced_whole),
         TEST(test_blob_is_known_by_all_five),
         TEST(test_blobs_are_kept_to_a_number),

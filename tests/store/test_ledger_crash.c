@@ -203,6 +203,7 @@ static cn_err op_step(cn_ledger *l, cn_ledger_writer *w, cn_diag *diag) {
     const cn_ledger_result result[] = {
         {.call = 0, .state = CN_CALL_DONE, .result = k_text("r")},
         {.call = 1, .state = CN_CALL_FAILED, .exit = 1, .result = k_text("s")}};
+    const cn_ledger_ref ref = {.part = 2, .call = 1, .path = "s.txt", .bytes = 1};
     for (int32_t i = 0; i < 5000; i++) token[i] = i;
     return cn_ledger_step_commit(w,
                                  &(cn_ledger_commit){.step = 1,
@@ -215,7 +216,9 @@ static cn_err op_step(cn_ledger *l, cn_ledger_writer *w, cn_diag *diag) {
                                                      .intent = intent,
                                                      .intents = 2,
                                                      .result = result,
-                                                     .results = 2},
+                                                     .results = 2,
+                                                     .ref = &ref,
+                                                     .refs = 1},
                                  diag);
 }
 
@@ -228,9 +231,10 @@ static cn_err op_finish(cn_ledger *l, cn_ledger_writer *w, cn_diag *diag) {
 
 static cn_err op_documents(cn_ledger *l, cn_ledger_writer *w, cn_diag *diag) {
     (void)l;
-    const cn_ledger_document d[] = {k_document("new.c", 5, 6), k_document("b.c", 3, 4)};
-    int64_t                  generation;
-    const cn_err             err = cn_ledger_documents_put(w, d, 2, &generation, diag);
+    cn_ledger_document d[] = {k_document("new.c", 5, 6), k_document("b.c", 3, 4)};
+    d[1].kind = CN_DOCUMENT_REF;
+    int64_t      generation;
+    const cn_err err = cn_ledger_documents_put(w, d, 2, &generation, diag);
     assert_true((generation == 0) == (err != CN_OK));
     return err;
 }

@@ -3,6 +3,7 @@
  * way to call one wrongly: that is a result too.
  */
 #include "base/fault.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/utf8.h"
 #include "tests/tools/git.h"
@@ -83,6 +84,41 @@ static void test_table(void **state) {
     assert_string_equal(cn_tool_state_name(CN_TOOL_FAILED), "failed");
 }
 
+/* examples/train/tools.json is the table, for what makes training text without the tools.
+ * CN_TOOLS_JSON names a file to write instead of comparing. */
+static void test_table_file(void **state) {
+    (void)state;
+    const char *to = getenv("CN_TOOLS_JSON");
+    cn_buf      want = {0}, got = {0};
+
+    for (int i = 0; cn_tool_at(i); i++) {
+        const cn_tool *tool = cn_tool_at(i);
+        cn_buf_put_str(&want, i == 0 ? "[\n" : ",\n");
+        cn_json_writer w = cn_json_writer_on(&want);
+        cn_json_open(&w, '{');
+        cn_json_put_key(&w, "name");
+        cn_json_put_string(&w, tool->name);
+        cn_json_put_key(&w, "help");
+        cn_json_put_string(&w, tool->help);
+        cn_json_put_key(&w, "schema");
+        cn_json_put_string(&w, tool->schema);
+        cn_json_close(&w, '}');
+    }
+    cn_buf_put_str(&want, "\n]\n");
+    if (to) {
+        FILE *f = fopen(to, "w");
+        assert_non_null(f);
+        assert_int_equal(fwrite(want.data, 1, want.bytes, f), want.bytes);
+        assert_int_equal(fclose(f), 0);
+    } else {
+        assert_err(cn_file_read(&got, CN_SOURCE_DIR "/examples/train/tools.json", 1 << 16, &t_diag),
+                   CN_OK);
+        assert_string_equal(cn_buf_str(&got), cn_buf_str(&want));
+    }
+    cn_buf_release(&want);
+    cn_buf_release(&got);
+}
+
 static void make_small(void) {
     const char *in = make_repo("small");
     put_text(in, "src/a.c", "int one;\n\n\tint two(void);\nreturn two();\n");
@@ -113,10 +149,13 @@ static void test_read_lines(void **state) {
     assert_done("read_lines", "{\"path\":\"src/a.c\",\"start\":4,\"end\":99}", "return two();");
     assert_done("read_lines", "{\"end\":3,\"path\":\"./src//b.c\",\"start\":2}",
                 "int two(void);\nlast");
+    assert_string_equal(ctx.read_path, "src/b.c"); // by the repository's name for it
+    assert_int_equal(ctx.read_line, 2);
     assert_done("read_lines", "{\"path\":\"src/a.c\",\"start\":2,\"end\":2}", "");
     assert_done("read_lines", "{\"path\":\"src/deep/c.c\",\"start\":1,\"end\":1}", "caf\xE9 two");
     assert_done("read_lines", "{\"path\":\"debug.log\",\"start\":1,\"end\":1}", "two"); // asked for
     assert_failed("read_lines", "{\"path\":\"src/a.c\",\"start\":5,\"end\":6}", "has 4 lines");
+    assert_string_equal(ctx.read_path, ""); // nothing was
     assert_failed("read_lines", "{\"path\":\"src0\",\"start\":1,\"end\":1}", "has 0 lines");
     assert_failed("read_lines", "{\"path\":\"src/a.c\",\"start\":3,\"end\":2}", "before");
     assert_failed("read_lines", "{\"path\":\"src/bin\",\"start\":1,\"end\":2}", "binary");
@@ -402,6 +441,7 @@ int main(void) {
     git_begin();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table),
+        cmocka_unit_test(test_table_file),
         cmocka_unit_test(test_read_lines),
         cmocka_unit_test(test_list_dir),
         cmocka_unit_test(test_search),
