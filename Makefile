@@ -2,8 +2,8 @@
 # make help       every target and switch
 #
 # One file, no recursion.  A new .c or .cu file is found by its folder; a file
-# named *_avx512.c or *_avx2.c is compiled for that instruction set and chosen
-# at run time.  Each config has its own build folder, so switching needs no clean.
+# named *_simd.c is compiled twice, for AVX2 and for AVX-512, and one of both is
+# chosen at run time.  Each config has its own build folder, so switching needs no clean.
 
 CUDA ?= auto#  auto | 1 | 0
 MODE ?= release#  release | debug
@@ -35,24 +35,26 @@ SANFL  := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-re
 # A row's bits must not depend on what the compiler fuses: no contraction, no fast-math.
 CFLAGS  = -std=c11 -D_GNU_SOURCE $(WARN) $(OPT) $(SANFL) -ffp-contract=off -fno-math-errno -I. -MMD -MP -DCN_FAULTS=1
 AVX512 := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512bf16 -mavx512vbmi -mprefer-vector-width=512
-AVX2   := -mavx2 -mfma -mf16c
+AVX2   := -mavx2 -mfma
 LDFLAGS = $(SANFL) -pthread
 LDLIBS := -lsodium -lxxhash -lcjson -lpcre2-8 -lutf8proc -lsqlite3 -lgit2 -llmdb -lm
 
 # ---- Sources -----------------------------------------------------------------
 FOLDERS  := base kernels engine store tools sessions runtime
+# a_simd.c makes a_simd.avx2 and a_simd.avx512.
+twice     = $(filter-out %_simd,$(1)) $(foreach isa,avx2 avx512,$(addsuffix .$(isa),$(filter %_simd,$(1))))
 LIB_SRC  := $(filter-out runtime/main.c,$(wildcard $(addsuffix /*.c,$(FOLDERS))))
-LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
+LIB_OBJ  := $(patsubst %,$(BUILD)/%.o,$(call twice,$(LIB_SRC:%.c=%)))
 TEST_SRC := $(wildcard tests/*/test_*.c)
 TEST_LIB := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/*.c))
-TESTS    := $(TEST_SRC:%.c=$(BUILD)/%)
+TESTS    := $(addprefix $(BUILD)/,$(call twice,$(TEST_SRC:%.c=%)))
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 REPLAYS  := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/tests/fuzz/replay_%)
 FUZZERS  := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/tests/fuzz/%)
 FUZZ_SECONDS ?= 300
 C_FILES   = $(wildcard $(addsuffix /*.[ch],$(FOLDERS)) $(addsuffix /*.def,$(FOLDERS)) tests/*/*.[ch] tests/*.[ch])
 
-.PHONY: all setup demo test check bench fuzz soak e2e format install clean help
+.PHONY: all setup demo test check bench fuzz soak e2e format install train-native clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -66,11 +68,11 @@ $(BUILD)/libcairn.a: $(LIB_OBJ)
 $(BUILD)/cairn: $(BUILD)/runtime/main.o $(BUILD)/libcairn.a
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/%_avx512.o: %_avx512.c
+$(BUILD)/%.avx512.o: %.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(AVX512) -c -o $@ $<
 
-$(BUILD)/%_avx2.o: %_avx2.c
+$(BUILD)/%.avx2.o: %.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(AVX2) -c -o $@ $<
 
@@ -80,12 +82,22 @@ $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
 
-# A test of what the AVX-512 files share is compiled as they are; its own flags only.
-$(BUILD)/tests/%_avx512: private CFLAGS += $(AVX512)
+define link_test
+@mkdir -p $(@D)
+$(Q)$(CC) $(CFLAGS) -DCN_SOURCE_DIR='"$(CURDIR)"' $(LDFLAGS) -o $@ $< $(TEST_LIB) $(BUILD)/libcairn.a $(LDLIBS) -lcmocka
+endef
+
+# A test of what the *_simd.c files share is compiled as they are; its own flags only.
+$(BUILD)/tests/%.avx512: private CFLAGS += $(AVX512)
+$(BUILD)/tests/%.avx512: tests/%.c $(BUILD)/libcairn.a $(TEST_LIB)
+	$(link_test)
+
+$(BUILD)/tests/%.avx2: private CFLAGS += $(AVX2)
+$(BUILD)/tests/%.avx2: tests/%.c $(BUILD)/libcairn.a $(TEST_LIB)
+	$(link_test)
 
 $(BUILD)/tests/%: tests/%.c $(BUILD)/libcairn.a $(TEST_LIB)
-	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) -DCN_SOURCE_DIR='"$(CURDIR)"' $(LDFLAGS) -o $@ $< $(TEST_LIB) $(BUILD)/libcairn.a $(LDLIBS) -lcmocka
+	$(link_test)
 
 # A fuzz target linked with a main that replays files: corpora run in every `make test`.
 $(BUILD)/tests/fuzz/replay_%: tests/fuzz/%.c tests/fuzz/replay.c $(BUILD)/libcairn.a
@@ -133,6 +145,16 @@ format:
 PREFIX ?= /usr/local
 install: all
 	install -D -m 755 $(BUILD)/cairn $(DESTDIR)$(PREFIX)/bin/cairn
+
+## train-native: tokenizer and cut as a library for examples/train, with the libraries it needs beside it
+TRAIN_SRC := examples/train/native.c sessions/cut.c $(wildcard engine/tokenizer*.c base/*.c) \
+             $(addprefix engine/,bpe.c added.c detok.c pattern.c)
+train-native: build/train/native.so
+build/train/native.so: $(TRAIN_SRC)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O3 -fPIC -shared -ffp-contract=off -I. -o $@ $^ -Wl,-rpath,'$$ORIGIN' \
+	    -lpcre2-8 -lutf8proc -lcjson -lsodium -lxxhash -lm
+	$(Q)ldd $@ | awk '/pcre2|utf8proc|cjson|sodium|xxhash/ {print $$3}' | xargs -I{} cp -L {} $(@D)
 
 ## clean: remove every build
 clean:

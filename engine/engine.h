@@ -46,7 +46,7 @@ typedef struct cn_view   cn_view;
 
 typedef struct cn_engine_opts {
     const cn_model *model;       // borrowed until cn_engine_close
-    const char     *isa;         // "ref", "avx512"; NULL: the fastest that runs here
+    const char     *isa;         // "ref", "avx2", "avx512"; NULL: the fastest that runs here
     int32_t         threads;     // 0: one for each core
     int64_t         view_tokens; // most tokens of a view, its conversation counted; 0: 262,144
     int32_t         topk;        // size of S; 0: the model's index_topk

@@ -99,7 +99,7 @@ static int by_value(const void *a, const void *b) {
 static double bandwidth(bench *b, int64_t bytes) {
     for (int i = 0; i < b->bandwidths; i++)
         if (llabs(b->bandwidth[i].bytes - bytes) <= bytes / 32) return b->bandwidth[i].gb_s;
-    const double gb_s = cn_roof_bandwidth(bytes < 16384 ? 16384 : bytes, b->pool);
+    const double gb_s = cn_roof_bandwidth(b->ops.isa, bytes < 16384 ? 16384 : bytes, b->pool);
     if (b->bandwidths < SIZES) {
         b->bandwidth[b->bandwidths].bytes = bytes;
         b->bandwidth[b->bandwidths++].gb_s = gb_s;
@@ -230,13 +230,12 @@ static void bench_matmul_many(bench *b, cn_weight_type type) {
                                   .rows = ROWS,
                                   .y_stride = w.rows,
                                   .x_stride = w.cols};
-        // 16 x 8 bits are two 8 x 8 products: half the int8 peak is the roof.
-        const work k = {"matmul",
-                        cn_matmul_bytes(&a),
-                        cn_matmul_flops(&a),
-                        0,
-                        type == CN_WEIGHT_I8 ? "int8/2" : "bf16",
-                        type == CN_WEIGHT_I8 ? b->roofs.int8_gop_s / 2 : b->roofs.bf16_gop_s};
+        const work           k = {"matmul",
+                                  cn_matmul_bytes(&a),
+                                  cn_matmul_flops(&a),
+                                  0,
+                        type == CN_WEIGHT_I8 ? "int8" : "bf16",
+                        type == CN_WEIGHT_I8 ? b->roofs.int8_gop_s : b->roofs.bf16_gop_s};
         CASE(b, k, b->ops.matmul(&a, b->pool), "%d x %d -> %d (%s), %s", ROWS, w.cols, w.rows,
              shape[i].what, type == CN_WEIGHT_I8 ? "int8" : "bf16");
     }
@@ -299,8 +298,8 @@ static void bench_matmul_few(bench *b, cn_weight_type type) {
                         f->bytes,
                         f->flops * rows,
                         0,
-                        type == CN_WEIGHT_I8 ? "int8/2" : "bf16",
-                        type == CN_WEIGHT_I8 ? b->roofs.int8_gop_s / 2 : b->roofs.bf16_gop_s};
+                        type == CN_WEIGHT_I8 ? "int8" : "bf16",
+                        type == CN_WEIGHT_I8 ? b->roofs.int8_gop_s : b->roofs.bf16_gop_s};
         CASE(b, k, few_run(f), "%d row%s, all %d products, %s", rows, rows == 1 ? "" : "s",
              f->count, type == CN_WEIGHT_I8 ? "int8" : "bf16");
         if (rows == 1) {
@@ -527,9 +526,9 @@ cn_err cn_opbench_run(const cn_opbench_opts *opts, cn_opbench_roofs *roofs_out, 
     err = cn_block_reserve(&b->block, diag);
     if (err) goto out;
     b->roofs.threads = cn_pool_threads(b->pool);
-    b->roofs.bf16_gop_s = cn_roof_bf16(b->pool);
-    b->roofs.int8_gop_s = cn_roof_int8(b->pool);
-    b->roofs.f32_gop_s = cn_roof_f32(b->pool);
+    b->roofs.bf16_gop_s = cn_roof_bf16(b->ops.isa, b->pool);
+    b->roofs.int8_gop_s = cn_roof_int8(b->ops.isa, b->pool);
+    b->roofs.f32_gop_s = cn_roof_f32(b->ops.isa, b->pool);
     bench_all(b);
     *roofs_out = b->roofs;
 out:
@@ -542,7 +541,8 @@ out:
 /* ---- Floors of a whole token ---------------------------------------------------------- */
 
 static double read_us(const cn_engine *e, int64_t bytes) {
-    return bytes ? (double)bytes / cn_roof_bandwidth(bytes < 16384 ? 16384 : bytes, e->pool) / 1e3
+    return bytes ? (double)bytes /
+                       cn_roof_bandwidth(e->ops.isa, bytes < 16384 ? 16384 : bytes, e->pool) / 1e3
                  : 0;
 }
 
@@ -569,8 +569,9 @@ void cn_floor_measure(cn_floor *out, cn_engine *e, int64_t tokens) {
     for (int32_t l = 0; l < c->cross_layers; l++) all += layer_elems(&m->cross[l]);
 
     const int64_t keys = e->source[0] < 0 ? 0 : tokens * e->shape.index_dim * 2;
-    const double  peak = c->int8_rows ? cn_roof_int8(e->pool) / 2 : cn_roof_bf16(e->pool);
-    const double  window_flops = 4.0 * (double)(c->window + c->sink) * c->heads * c->head_dim;
+    const double  peak =
+        c->int8_rows ? cn_roof_int8(e->ops.isa, e->pool) : cn_roof_bf16(e->ops.isa, e->pool);
+    const double window_flops = 4.0 * (double)(c->window + c->sink) * c->heads * c->head_dim;
     *out = (cn_floor){.decode_bytes = all * weight_bytes + keys + set * row * c->cross_layers +
                                       seen * row * c->self_layers,
                       .peak_gop_s = peak};
@@ -580,5 +581,5 @@ void cn_floor_measure(cn_floor *out, cn_engine *e, int64_t tokens) {
     out->decode_us = read_us(e, once) + read_us(e, set * row) * (c->cross_layers - 1);
     out->gb_s = (double)once / read_us(e, once) / 1e3;
     out->prefill_us = 2.0 * (double)self / peak / 1e3 +
-                      c->self_layers * window_flops / cn_roof_f32(e->pool) / 1e3;
+                      c->self_layers * window_flops / cn_roof_f32(e->ops.isa, e->pool) / 1e3;
 }

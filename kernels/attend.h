@@ -62,6 +62,7 @@ typedef struct cn_attend_sparse_args {
 typedef cn_err (*cn_attend_sparse_fn)(const cn_attend_sparse_args *a, void *stream);
 
 cn_err cn_attend_sparse_ref(const cn_attend_sparse_args *a, void *stream) CN_MUST_CHECK;
+cn_err cn_attend_sparse_avx2(const cn_attend_sparse_args *a, void *stream) CN_MUST_CHECK;
 cn_err cn_attend_sparse_avx512(const cn_attend_sparse_args *a, void *stream) CN_MUST_CHECK;
 
 static inline cn_err cn_attend_sparse_check(const cn_attend_sparse_args *a) {
@@ -89,6 +90,7 @@ typedef struct cn_attend_dense_args {
 typedef cn_err (*cn_attend_dense_fn)(const cn_attend_dense_args *a, void *stream);
 
 cn_err cn_attend_dense_ref(const cn_attend_dense_args *a, void *stream) CN_MUST_CHECK;
+cn_err cn_attend_dense_avx2(const cn_attend_dense_args *a, void *stream) CN_MUST_CHECK;
 cn_err cn_attend_dense_avx512(const cn_attend_dense_args *a, void *stream) CN_MUST_CHECK;
 
 static inline cn_err cn_attend_dense_check(const cn_attend_dense_args *a) {

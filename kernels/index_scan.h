@@ -41,6 +41,7 @@ typedef struct cn_index_scan_args {
 typedef cn_err (*cn_index_scan_fn)(const cn_index_scan_args *a, void *stream);
 
 cn_err cn_index_scan_ref(const cn_index_scan_args *a, void *stream) CN_MUST_CHECK;
+cn_err cn_index_scan_avx2(const cn_index_scan_args *a, void *stream) CN_MUST_CHECK;
 cn_err cn_index_scan_avx512(const cn_index_scan_args *a, void *stream) CN_MUST_CHECK;
 
 static inline cn_err cn_index_scan_check(const cn_index_scan_args *a) {

@@ -20,37 +20,20 @@ static uint64_t to_bits(double d) {
     return bits;
 }
 
-/* The nearest integer, |x| < 2^51: adding 1.5 * 2^52 leaves no room for a fraction. */
+/* |x| < 2^51. */
 static double nearest(double x) {
-    const double magic = 6755399441055744.0;
-    return (x + magic) - magic;
+    return (x + CN_NEAREST_MAGIC) - CN_NEAREST_MAGIC;
 }
 
-/* exp(x) = 2^n exp(r), r = x - n ln 2 in [-0.347, 0.347], ln 2 in two parts so that n hi is
- * exact; exp(r) by its Taylor series to r^13 (the next term is below 2^-57). */
+/* r is in [-0.347, 0.347]: the next term of the series is below 2^-57. */
 double cn_exp(double x) {
     if (x != x) return x;
     if (x > 709.79) return INFINITY;
-    if (x < -745.2) return 0;
-    const double        ln2_hi = 6.93147180369123816490e-01, ln2_lo = 1.90821492927058770002e-10;
-    const double        n = nearest(x * 1.44269504088896338700);
-    const double        r = (x - n * ln2_hi) - n * ln2_lo;
-    static const double c[] = {1.0 / 6227020800,
-                               1.0 / 479001600,
-                               1.0 / 39916800,
-                               1.0 / 3628800,
-                               1.0 / 362880,
-                               1.0 / 40320,
-                               1.0 / 5040,
-                               1.0 / 720,
-                               1.0 / 120,
-                               1.0 / 24,
-                               1.0 / 6,
-                               0.5,
-                               1.0,
-                               1.0};
-    double              p = c[0];
-    for (size_t i = 1; i < sizeof(c) / sizeof(c[0]); i++) p = p * r + c[i];
+    if (x < CN_EXP_LEAST) return 0;
+    const double n = nearest(x * CN_LOG2_E);
+    const double r = (x - n * CN_LN2_HI) - n * CN_LN2_LO;
+    double       p = cn_exp_series[0];
+    for (int i = 1; i < CN_EXP_TERMS; i++) p = p * r + cn_exp_series[i];
     // 2^n in two steps: n reaches 1024 and -1075, past one exponent.
     const int64_t whole = (int64_t)n, half = whole / 2;
     p *= from_bits((uint64_t)(half + 1023) << 52);
@@ -81,7 +64,7 @@ double cn_log2(double x) {
     const double s = (m - 1) / (m + 1), s2 = s * s;
     double       p = 1.0 / 21;
     for (int k = 19; k >= 1; k -= 2) p = p * s2 + 1.0 / k;
-    return (double)e + 2 * s * p * 1.44269504088896338700;
+    return (double)e + 2 * s * p * CN_LOG2_E;
 }
 
 /* x = n pi/2 + r with pi/2 in parts of 27, 27 and 53 bits: n < 2^25 times one of the first

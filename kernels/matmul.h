@@ -47,11 +47,12 @@ typedef struct cn_matmul_args {
 typedef cn_err (*cn_matmul_fn)(const cn_matmul_args *a, void *stream);
 
 cn_err cn_matmul_ref(const cn_matmul_args *a, void *stream) CN_MUST_CHECK;
+cn_err cn_matmul_avx2(const cn_matmul_args *a, void *stream) CN_MUST_CHECK;
 cn_err cn_matmul_avx512(const cn_matmul_args *a, void *stream) CN_MUST_CHECK;
 
-/* Scratch for the converted rows: enough for either weight type. */
+/* Scratch for the converted rows: enough for either weight type on every path. */
 static inline int64_t cn_matmul_scratch_bytes(int64_t rows, int32_t cols) {
-    return rows * ((int64_t)cols * 2 + 64) + 64;
+    return rows * ((int64_t)cols * 4 + 64) + 64;
 }
 
 static inline cn_err cn_matmul_check(const cn_matmul_args *a) {

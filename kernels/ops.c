@@ -2,7 +2,7 @@
 #include "kernels/ops.h"
 
 const char *cn_isa_name(cn_isa isa) {
-    static const char *const names[] = {"ref", "avx512"};
+    static const char *const names[] = {"ref", "avx2", "avx512"};
     _Static_assert(sizeof(names) / sizeof(names[0]) == CN_ISA_COUNT, "a name for each isa");
     return (unsigned)isa < CN_ISA_COUNT ? names[isa] : "?";
 }
@@ -11,6 +11,9 @@ bool cn_isa_is_supported(cn_isa isa) {
     switch (isa) {
     case CN_ISA_REF:
         return true;
+    case CN_ISA_AVX2:
+        __builtin_cpu_init();
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     case CN_ISA_AVX512:
         __builtin_cpu_init();
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -33,15 +36,11 @@ cn_err cn_ops_init(cn_ops *ops, cn_isa isa) {
     if (!cn_isa_is_supported(isa)) return CN_EUNSUPPORTED;
     ops->isa = isa;
 #define CN_OP(op) ops->op = cn_##op##_ref;
-#define CN_OP_AVX512(op)
+#define CN_OP_SIMD(op)                                                                             \
+    if (isa == CN_ISA_AVX2) ops->op = cn_##op##_avx2;                                              \
+    if (isa == CN_ISA_AVX512) ops->op = cn_##op##_avx512;
 #include "kernels/ops.def"
 #undef CN_OP
-#undef CN_OP_AVX512
-    if (isa < CN_ISA_AVX512) return CN_OK;
-#define CN_OP(op)
-#define CN_OP_AVX512(op) ops->op = cn_##op##_avx512;
-#include "kernels/ops.def"
-#undef CN_OP
-#undef CN_OP_AVX512
+#undef CN_OP_SIMD
     return CN_OK;
 }

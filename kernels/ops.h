@@ -27,18 +27,19 @@
 
 CN_C_BEGIN
 
-typedef enum { CN_ISA_REF, CN_ISA_AVX512, CN_ISA_COUNT } cn_isa;
+/* Slow to fast. */
+typedef enum { CN_ISA_REF, CN_ISA_AVX2, CN_ISA_AVX512, CN_ISA_COUNT } cn_isa;
 
 typedef struct cn_ops {
     cn_isa isa;
 #define CN_OP(op) cn_##op##_fn op;
-#define CN_OP_AVX512(op)
+#define CN_OP_SIMD(op)
 #include "kernels/ops.def"
 #undef CN_OP
-#undef CN_OP_AVX512
+#undef CN_OP_SIMD
 } cn_ops;
 
-/* "ref", "avx512".  Static storage. */
+/* "ref", "avx2", "avx512".  Static storage. */
 const char *cn_isa_name(cn_isa isa);
 
 /* Whether this processor (and this build) can run `isa`. */

@@ -34,6 +34,7 @@ typedef struct cn_rmsnorm_args {
 typedef cn_err (*cn_rmsnorm_fn)(const cn_rmsnorm_args *a, void *stream);
 
 cn_err cn_rmsnorm_ref(const cn_rmsnorm_args *a, void *stream) CN_MUST_CHECK;
+cn_err cn_rmsnorm_avx2(const cn_rmsnorm_args *a, void *stream) CN_MUST_CHECK;
 cn_err cn_rmsnorm_avx512(const cn_rmsnorm_args *a, void *stream) CN_MUST_CHECK;
 
 static inline cn_err cn_rmsnorm_check(const cn_rmsnorm_args *a) {

@@ -2,7 +2,6 @@
 #include "kernels/roof.h"
 
 #include "base/clock.h"
-#include "kernels/ops.h"
 #include "kernels/roof_int.h"
 
 #include <sys/mman.h>
@@ -38,7 +37,7 @@ static double f32(int64_t steps) {
 
 static double int8(int64_t steps) {
     int32_t acc[LANES] = {0};
-    int8_t  x[LANES];
+    int16_t x[LANES];
     for (int c = 0; c < LANES; c++) x[c] = 1;
     for (int64_t s = 0; s < steps; s++) {
         __asm__ volatile("" : "+m"(x));
@@ -49,7 +48,7 @@ static double int8(int64_t steps) {
     return sum;
 }
 
-const cn_roof_loops cn_roof_loops_c = {
+const cn_roof_loops cn_roof_loops_ref = {
     .read = read_all,
     .bf16 = f32, // plain C widens bf16 first
     .int8 = int8,
@@ -59,8 +58,12 @@ const cn_roof_loops cn_roof_loops_c = {
     .f32_ops = LANES * 2,
 };
 
-static const cn_roof_loops *loops(void) {
-    return cn_isa_is_supported(CN_ISA_AVX512) ? &cn_roof_loops_avx512 : &cn_roof_loops_c;
+static const cn_roof_loops *loops(cn_isa isa) {
+    static const cn_roof_loops *const sets[] = {&cn_roof_loops_ref, &cn_roof_loops_avx2,
+                                                &cn_roof_loops_avx512};
+    _Static_assert(sizeof(sets) / sizeof(sets[0]) == CN_ISA_COUNT, "loops for each isa");
+    cn_assert(cn_isa_is_supported(isa));
+    return sets[isa];
 }
 
 /* ---- Timing ---- */
@@ -103,7 +106,7 @@ static void read_task(void *arg, int64_t task) {
     read_sink = a->read(a->data + start, left < READ_TASK_BYTES ? left : READ_TASK_BYTES);
 }
 
-double cn_roof_bandwidth(int64_t bytes, cn_pool *pool) {
+double cn_roof_bandwidth(cn_isa isa, int64_t bytes, cn_pool *pool) {
     if (bytes < 1) return 0;
     const size_t huge = (size_t)2 << 20, size = ((size_t)bytes + huge - 1) / huge * huge + huge;
     uint8_t     *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -111,7 +114,7 @@ double cn_roof_bandwidth(int64_t bytes, cn_pool *pool) {
     uint8_t *data = map + (huge - (uintptr_t)map % huge) % huge;
     (void)madvise(data, size - huge, MADV_HUGEPAGE); // a wish; small pages work too
     memset(data, 1, (size_t)bytes);
-    read_arg     a = {data, bytes, loops()->read};
+    read_arg     a = {data, bytes, loops(isa)->read};
     const double rate =
         best_rate(pool, read_task, &a, (bytes + READ_TASK_BYTES - 1) / READ_TASK_BYTES);
     munmap(map, size);
@@ -132,14 +135,14 @@ static double chain_roof(cn_pool *pool, double (*chain)(int64_t), int64_t step_o
            (double)step_ops / 1e9;
 }
 
-double cn_roof_bf16(cn_pool *pool) {
-    return chain_roof(pool, loops()->bf16, loops()->bf16_ops);
+double cn_roof_bf16(cn_isa isa, cn_pool *pool) {
+    return chain_roof(pool, loops(isa)->bf16, loops(isa)->bf16_ops);
 }
 
-double cn_roof_int8(cn_pool *pool) {
-    return chain_roof(pool, loops()->int8, loops()->int8_ops);
+double cn_roof_int8(cn_isa isa, cn_pool *pool) {
+    return chain_roof(pool, loops(isa)->int8, loops(isa)->int8_ops);
 }
 
-double cn_roof_f32(cn_pool *pool) {
-    return chain_roof(pool, loops()->f32, loops()->f32_ops);
+double cn_roof_f32(cn_isa isa, cn_pool *pool) {
+    return chain_roof(pool, loops(isa)->f32, loops(isa)->f32_ops);
 }

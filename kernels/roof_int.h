@@ -1,5 +1,5 @@
 /*
- * roof_int.h - The loops that roof.c times: one set in plain C, one with AVX-512.
+ * roof_int.h - The loops that roof.c times: one set for each path.
  *
  * Layer: kernels, private.
  */
@@ -19,8 +19,9 @@ typedef struct cn_roof_loops {
     int64_t bf16_ops, int8_ops, f32_ops; // of one step
 } cn_roof_loops;
 
-extern const cn_roof_loops cn_roof_loops_c;
-extern const cn_roof_loops cn_roof_loops_avx512; // call only if cn_isa_is_supported
+extern const cn_roof_loops cn_roof_loops_ref;
+extern const cn_roof_loops cn_roof_loops_avx2; // call only if cn_isa_is_supported
+extern const cn_roof_loops cn_roof_loops_avx512;
 
 /* The xor of the bytes of `word`. */
 static inline uint8_t cn_roof_fold(uint64_t word) {

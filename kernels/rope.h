@@ -36,6 +36,7 @@ typedef struct cn_rope_args {
 typedef cn_err (*cn_rope_fn)(const cn_rope_args *a, void *stream);
 
 cn_err cn_rope_ref(const cn_rope_args *a, void *stream) CN_MUST_CHECK;
+cn_err cn_rope_avx2(const cn_rope_args *a, void *stream) CN_MUST_CHECK;
 cn_err cn_rope_avx512(const cn_rope_args *a, void *stream) CN_MUST_CHECK;
 
 /* cos and sin of first + r times theta^(-2i/dim), for r < rows and i < dim/2, both

@@ -9,7 +9,10 @@
  *          reaches top_p of what min_p kept (Holtzman et al. 2020, arXiv:1904.09751)
  *
  * and one token is drawn from what is left by a uniform number that is a function of
- * (seed, counter) alone: the same request gives the same token again, on every path.
+ * (seed, counter) alone: the same request gives the same token again, on every path.  For that
+ * all paths compute the weights e^((logit - max) / temperature) by the same f64 operations, and
+ * every sum of weights in the same order: eight chains, the k-th over places i = k mod 8, then
+ * chains k and k + 4, + 2, + 1; a row is summed in blocks of CN_SAMPLE_BLOCK, in order.
  *
  * Layer: kernels -> base.
  */
@@ -32,16 +35,18 @@ typedef struct cn_sample_args {
     uint64_t     counter; // tokens drawn before with this seed
 } cn_sample_args;
 
-enum { CN_SAMPLE_COUNT_MAX = 1 << 22 };
+enum { CN_SAMPLE_COUNT_MAX = 1 << 22, CN_SAMPLE_BLOCK = 256 };
 
 /* CN_EINVAL    a constraint above does not hold.
  * CN_ENUMERIC  a logit is NaN or +infinity, or all are -infinity. */
 typedef cn_err (*cn_sample_fn)(const cn_sample_args *a, void *stream);
 
 cn_err cn_sample_ref(const cn_sample_args *a, void *stream) CN_MUST_CHECK;
+cn_err cn_sample_avx2(const cn_sample_args *a, void *stream) CN_MUST_CHECK;
+cn_err cn_sample_avx512(const cn_sample_args *a, void *stream) CN_MUST_CHECK;
 
 static inline int64_t cn_sample_scratch_bytes(int32_t count) {
-    return (int64_t)count * 16 + 64;
+    return (int64_t)count * 16 + 256;
 }
 
 static inline cn_err cn_sample_check(const cn_sample_args *a) {

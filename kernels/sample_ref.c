@@ -1,7 +1,6 @@
 /* sample_ref.c - The next token: greedy in one pass, else softmax, min_p, top_p and a draw.
  *
- * Weights are e^((logit - max) / temperature) in f64, so the largest is 1 and min_p
- * compares with them as they are.
+ * The largest weight is 1, so min_p compares with weights as they are.
  *
  * top_p needs the smallest weight of its run, not a sorted vocabulary.  Positive doubles
  * are in the order of their bits, so it is found by splitting on the highest bit in which
@@ -9,9 +8,9 @@
  * each weigh less than (1 - top_p) / n of the mass together weigh less than what top_p may
  * drop: the run ends before it reaches them.
  */
-#include "base/rand.h"
 #include "kernels/math_int.h"
 #include "kernels/sample.h"
+#include "kernels/sample_int.h"
 
 #include <math.h>
 
@@ -45,18 +44,27 @@ static cn_err find_max(float *max_out, const float *logits, int32_t count) {
     return bad[0] || max[0] == -INFINITY ? CN_ENUMERIC : CN_OK;
 }
 
-/* In [0, 1), 53 bits: output number `counter` of a splitmix64 that starts at the first
- * output of splitmix64(seed), so that seeds 1, 2, 3 do not share a sequence. */
-static double uniform(uint64_t seed, uint64_t counter) {
-    const uint64_t first = cn_rand_next(&seed);
-    return (double)(cn_rand_mix(first + (counter + 1) * CN_RAND_STEP) >> 11) * 0x1p-53;
+/* The order of sums of sample.h, for weights given one by one. */
+typedef struct chains {
+    double  sum[8];
+    int32_t n;
+} chains;
+
+static void add(chains *c, double weight) {
+    c->sum[c->n++ % 8] += weight;
+}
+
+static double total(const chains *c) {
+    double s[4];
+    for (int k = 0; k < 4; k++) s[k] = c->sum[k] + c->sum[k + 4];
+    return (s[0] + s[2]) + (s[1] + s[3]);
 }
 
 /* The sum of the weights that have `bit`. */
 static double mass_with(const uint64_t *bits, int32_t n, uint64_t bit) {
-    double sum = 0;
-    for (int32_t i = 0; i < n; i++) sum += bits[i] & bit ? from_bits(bits[i]) : 0;
-    return sum;
+    chains c = {0};
+    for (int32_t i = 0; i < n; i++) add(&c, bits[i] & bit ? from_bits(bits[i]) : 0);
+    return total(&c);
 }
 
 /* Keep in place the weights that have `bit` (want = bit) or do not (want = 0). */
@@ -84,11 +92,8 @@ static double find_last(uint64_t *bits, int32_t n, double target, int32_t *equal
         if (!is_with) run += mass;
         n = keep_with(bits, n, bit, is_with ? bit : 0);
     }
-    const double last = from_bits(bits[0]);
-    *equals_out = 0;
-    do run += last, ++*equals_out;
-    while (run < target && *equals_out < n);
-    return last;
+    *equals_out = cn_sample_equals(from_bits(bits[0]), n, run, target);
+    return from_bits(bits[0]);
 }
 
 /* Set the weight of all but the shortest run that reaches top_p * mass to 0. */
@@ -102,28 +107,39 @@ static void keep_top_p(double *weight, uint64_t *bits, int32_t count, double top
         if (weight[i] < last || (weight[i] == last && equals-- <= 0)) weight[i] = 0;
 }
 
-static double sum_of(const double *x, int32_t n) {
+/* The weights of the block from `first` on. */
+static double sum_block(const double *weight, int32_t count, int32_t first) {
+    chains c = {0};
+    for (int32_t i = first; i < count && i < first + CN_SAMPLE_BLOCK; i++) add(&c, weight[i]);
+    return total(&c);
+}
+
+static double sum_all(const double *weight, int32_t count) {
     double sum = 0;
-    for (int32_t i = 0; i < n; i++) sum += x[i];
+    for (int32_t i = 0; i < count; i += CN_SAMPLE_BLOCK) sum += sum_block(weight, count, i);
     return sum;
 }
 
 static int32_t draw(const cn_sample_args *a, float max) {
-    double *weight = a->scratch;
+    double      *weight = a->scratch;
+    const double scale = 1.0 / a->temperature;
     for (int32_t i = 0; i < a->count; i++) {
-        const double w = cn_exp(((double)a->logits[i] - max) / a->temperature);
+        const double w = cn_exp(((double)a->logits[i] - max) * scale);
         weight[i] = w >= a->min_p ? w : 0;
     }
     if (a->top_p < 1)
         keep_top_p(weight, (uint64_t *)(weight + a->count), a->count, a->top_p,
-                   sum_of(weight, a->count));
+                   sum_all(weight, a->count));
 
-    // A number below 1 times the sum rounds below the sum: the walk ends within the row,
-    // and never on a weight of 0.
-    const double target = uniform(a->seed, a->counter) * sum_of(weight, a->count);
-    int32_t      token = 0;
-    for (double sum = weight[0]; sum <= target;) sum += weight[++token];
-    return token;
+    // A number below 1 times the sum rounds below the sum: some block passes it.
+    const double target = cn_uniform(a->seed, a->counter) * sum_all(weight, a->count);
+    double       run = 0;
+    for (int32_t first = 0;; first += CN_SAMPLE_BLOCK) {
+        const double next = run + sum_block(weight, a->count, first);
+        if (next > target)
+            return first + cn_sample_walk(weight + first, a->count - first, run, target);
+        run = next;
+    }
 }
 
 cn_err cn_sample_ref(const cn_sample_args *a, void *stream) {

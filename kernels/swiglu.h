@@ -28,6 +28,7 @@ typedef struct cn_swiglu_args {
 typedef cn_err (*cn_swiglu_fn)(const cn_swiglu_args *a, void *stream);
 
 cn_err cn_swiglu_ref(const cn_swiglu_args *a, void *stream) CN_MUST_CHECK;
+cn_err cn_swiglu_avx2(const cn_swiglu_args *a, void *stream) CN_MUST_CHECK;
 cn_err cn_swiglu_avx512(const cn_swiglu_args *a, void *stream) CN_MUST_CHECK;
 
 static inline cn_err cn_swiglu_check(const cn_swiglu_args *a) {

@@ -35,6 +35,7 @@ typedef struct cn_topk_args {
 typedef cn_err (*cn_topk_fn)(const cn_topk_args *a, void *stream);
 
 cn_err cn_topk_ref(const cn_topk_args *a, void *stream) CN_MUST_CHECK;
+cn_err cn_topk_avx2(const cn_topk_args *a, void *stream) CN_MUST_CHECK;
 cn_err cn_topk_avx512(const cn_topk_args *a, void *stream) CN_MUST_CHECK;
 
 static inline int64_t cn_topk_scratch_bytes(int64_t count) {

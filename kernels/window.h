@@ -139,6 +139,7 @@ typedef struct cn_window_attend_args {
 typedef cn_err (*cn_window_attend_fn)(const cn_window_attend_args *a, void *stream);
 
 cn_err cn_window_attend_ref(const cn_window_attend_args *a, void *stream) CN_MUST_CHECK;
+cn_err cn_window_attend_avx2(const cn_window_attend_args *a, void *stream) CN_MUST_CHECK;
 cn_err cn_window_attend_avx512(const cn_window_attend_args *a, void *stream) CN_MUST_CHECK;
 
 static inline cn_err cn_window_attend_check(const cn_window_attend_args *a) {

@@ -45,7 +45,7 @@ int cn_cli_parse(cn_cli *cli, int argc, char **argv, const char *usage, const cn
         {.name = "model", .value = &cli->model, .help = "folder of the model (CAIRN_MODEL)"},
         {.name = "state", .value = &cli->state, .help = "state folder (CAIRN_STATE)"},
         {.name = "threads", .number = &cli->threads, .help = "threads; 0: one for each core"},
-        {.name = "isa", .value = &cli->isa, .help = "instruction-set path: ref, avx512"},
+        {.name = "isa", .value = &cli->isa, .help = "instruction-set path: ref, avx2, avx512"},
         {.name = "json", .flag = &cli->json, .help = "one JSON object on the last line of stdout"},
         {.name = "help", .flag = &help, .help = "this text"},
     };

@@ -8,6 +8,7 @@
 #include "runtime/cmd_bench_retrieval_int.h"
 #include "runtime/depth.h"
 #include "runtime/mass.h"
+#include "runtime/ruler.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -19,18 +20,25 @@ enum {
     NEEDLES = 4,
     PER_CELL = 8,
     PLACES = 512,
+    SAMPLES = 5,
 };
+
+/* The scratch cache: older views of the same run leave it. */
+#define CACHE_BYTES ((int64_t)1 << 30)
+#define CACHE_BYTES_A_TOKEN ((int64_t)16 << 10)
 
 static const char usage[] =
     "usage: cairn bench retrieval [-C REPO] [--budget N] [--plot FILE.svg]\n"
     "       cairn bench retrieval --questions FILE [-C REPO] [--budget N] [--topk K | --dense]\n"
-    "       cairn bench retrieval --mass [--questions FILE] [-C REPO] [--budget N]\n\n"
+    "       cairn bench retrieval --mass [--questions FILE] [-C REPO] [--budget N]\n"
+    "       cairn bench retrieval --ruler [--lengths 4096,8192] [--topk K | --dense]\n\n"
     "  Needles and definitions of the repository, by context length (4,096 tokens doubled up to\n"
     "  the budget) and depth, dense against the top 256 to 2,048.  Or questions from a file: each\n"
     "  line a fresh conversation, "
     "{\"type\":...,\"turns\":[{\"q\":...,\"calls\":[...],\"answer\":...}]}.\n"
     "  --mass: the share of dense attention that the top k of the index holds, against the best\n"
     "  sets, and the change in cross-entropy, on the documents' own text or on the answers.\n"
+    "  --ruler: those tasks of RULER (arXiv:2404.06654) that need no data.\n"
     "  --state DIR is where the scratch folder is made; nothing is left there.\n";
 
 static atomic_bool is_cancelled;
@@ -49,22 +57,33 @@ cn_err cn_retrieval_write(const char *path, const cn_buf *content, cn_diag *diag
     return CN_OK;
 }
 
-static bool asks_file(const cn_retrieval_cli *r) {
-    return r->questions && !r->mass;
+/* What runs, by the options; needles and definitions without any. */
+static int (*chosen(const cn_retrieval_cli *r))(cn_retrieval_cli *r) {
+    return r->mass        ? cn_retrieval_mass
+           : r->ruler     ? cn_retrieval_ruler
+           : r->questions ? cn_retrieval_questions
+                          : cn_retrieval_depth;
+}
+
+/* Whether k is an option of what runs, and not what it compares. */
+static bool takes_topk(const cn_retrieval_cli *r) {
+    return chosen(r) == cn_retrieval_questions || chosen(r) == cn_retrieval_ruler;
 }
 
 static cn_err open_host(cn_retrieval_cli *r, cn_diag *diag) {
     char model[CN_PATH_BYTES], state[CN_SCRATCH_PATH_BYTES + 16];
     CN_TRY(cn_cli_find_model(&r->cli, model, diag));
     snprintf(state, sizeof(state), "%s/state", r->scratch);
-    return cn_host_open(&r->host,
-                        &(cn_host_opts){.model_folder = model,
-                                        .state_folder = state,
-                                        .isa = r->cli.isa,
-                                        .threads = r->cli.threads,
-                                        .topk = asks_file(r) ? r->topk : CN_RETRIEVAL_TOPK_MAX,
-                                        .dense = r->dense},
-                        diag);
+    return cn_host_open(
+        &r->host,
+        &(cn_host_opts){.model_folder = model,
+                        .state_folder = state,
+                        .isa = r->cli.isa,
+                        .threads = r->cli.threads,
+                        .cache_bytes = CACHE_BYTES + r->budget * CACHE_BYTES_A_TOKEN,
+                        .topk = takes_topk(r) ? r->topk : CN_RETRIEVAL_TOPK_MAX,
+                        .dense = r->dense},
+        diag);
 }
 
 static int run(cn_retrieval_cli *r) {
@@ -80,9 +99,7 @@ static int run(cn_retrieval_cli *r) {
     if (err)
         status = cn_cli_fail(&r->cli, err, &diag);
     else
-        status = r->mass        ? cn_retrieval_mass(r)
-                 : asks_file(r) ? cn_retrieval_questions(r)
-                                : cn_retrieval_depth(r);
+        status = chosen(r)(r);
     if (r->out_file && fclose(r->out_file) && status == CN_EXIT_DONE)
         status = cn_cli_fail(
             &r->cli, CN_FAIL(&diag, CN_EIO, "write %s: %s", r->out, strerror(errno)), &diag);
@@ -101,6 +118,8 @@ int cn_cmd_bench_retrieval(int argc, char **argv) {
                           .per_cell = PER_CELL,
                           .seed = 1,
                           .places = PLACES,
+                          .samples = SAMPLES,
+                          .lengths = "4096,8192,16384,32768",
                           .cancel = &is_cancelled};
     const cn_option  options[] = {
          {.name = "repo", .letter = 'C', .value = &r.folder, .help = "repository or folder; here"},
@@ -114,8 +133,13 @@ int cn_cmd_bench_retrieval(int argc, char **argv) {
          {.name = "out", .value = &r.out, .help = "a JSON line for each question"},
          {.name = "mass", .flag = &r.mass, .help = "look at attention"},
          {.name = "places", .number = &r.places, .help = "with --mass: tokens of text; 512"},
-         {.name = "topk", .number = &r.topk, .help = "with --questions: of attention; the model's"},
-         {.name = "dense", .flag = &r.dense, .help = "with --questions: attention reads all tokens"},
+         {.name = "ruler", .flag = &r.ruler, .help = "RULER's tasks"},
+         {.name = "lengths", .value = &r.lengths, .help = "with --ruler: 4096,8192,16384,32768"},
+         {.name = "samples", .number = &r.samples, .help = "with --ruler: of a task and length; 5"},
+         {.name = "topk",
+          .number = &r.topk,
+          .help = "of attention, with --questions or --ruler; the model's"},
+         {.name = "dense", .flag = &r.dense, .help = "attention reads all tokens, likewise"},
          {.name = "lanes", .number = &r.lanes, .help = "with --questions: side by side; 8"},
          {.name = "max-tokens", .number = &r.output, .help = "with --questions: of an answer; 1024"},
          {0},
@@ -123,10 +147,17 @@ int cn_cmd_bench_retrieval(int argc, char **argv) {
     if (cn_cli_parse(&r.cli, argc, argv, usage, options) != 0)
         return cn_cli_usage(&r.cli, "want no operand, got \"%s\"", argv[0]);
     if (r.dense && r.topk) return cn_cli_usage(&r.cli, "--topk and --dense exclude each other");
-    if (!asks_file(&r) && (r.topk || r.dense || r.output))
-        return cn_cli_usage(&r.cli, "--topk, --dense and --max-tokens want --questions, no --mass");
-    if ((r.questions || r.mass) && r.plot)
-        return cn_cli_usage(&r.cli, "--plot draws no --questions and no --mass");
+    if (r.ruler && (r.mass || r.questions))
+        return cn_cli_usage(&r.cli, "--ruler takes no --mass and no --questions");
+    if (!takes_topk(&r) && (r.topk || r.dense))
+        return cn_cli_usage(&r.cli, "--topk and --dense want --questions or --ruler, no --mass");
+    if (chosen(&r) != cn_retrieval_questions && r.output)
+        return cn_cli_usage(&r.cli, "--max-tokens wants --questions, no --mass");
+    if (chosen(&r) != cn_retrieval_depth && r.plot)
+        return cn_cli_usage(&r.cli, "--plot draws needles and definitions alone");
+    if (r.samples < 1 || r.samples > CN_RULER_SAMPLES_MAX)
+        return cn_cli_usage(&r.cli, "--samples %d: want 1 to %d", r.samples,
+                            (int)CN_RULER_SAMPLES_MAX);
     if (r.places < 1 || r.places > CN_MASS_PLACES_MAX * 8)
         return cn_cli_usage(&r.cli, "--places %d: want 1 to %d", r.places, CN_MASS_PLACES_MAX * 8);
     if (r.depths < CN_DEPTHS_MIN || r.depths > CN_DEPTHS_MAX)

@@ -12,10 +12,10 @@ CN_C_BEGIN
 
 typedef struct cn_retrieval_cli {
     cn_cli             cli;
-    const char        *folder, *questions, *out, *plot;
+    const char        *folder, *questions, *out, *plot, *lengths;
     int32_t            budget, topk, output, lanes;
-    int32_t            depths, needles, per_cell, seed, places;
-    bool               dense, mass;
+    int32_t            depths, needles, per_cell, seed, places, samples;
+    bool               dense, mass, ruler;
     const atomic_bool *cancel; // set by an interrupt
     int64_t            begin_ns, drawn_ns;
     // Opened for the run.
@@ -28,6 +28,7 @@ typedef struct cn_retrieval_cli {
 int cn_retrieval_questions(cn_retrieval_cli *r);
 int cn_retrieval_depth(cn_retrieval_cli *r);
 int cn_retrieval_mass(cn_retrieval_cli *r);
+int cn_retrieval_ruler(cn_retrieval_cli *r);
 
 /* Write a file that an option names. */
 cn_err cn_retrieval_write(const char *path, const cn_buf *content, cn_diag *diag) CN_MUST_CHECK;

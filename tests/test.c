@@ -109,6 +109,10 @@ int t_variants(cn_ops ops[CN_ISA_COUNT]) {
     return n;
 }
 
+const char *t_isa(void) {
+    return getenv("CN_TEST_ISA");
+}
+
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw) {
     (void)st, (void)type, (void)ftw;
     return remove(path);

@@ -50,6 +50,9 @@ float *t_alloc_f32(int64_t n, float scale);
 /* The op tables that this machine can run, the reference first.  Fills `ops`. */
 int t_variants(cn_ops ops[CN_ISA_COUNT]);
 
+/* The instruction-set path for tests that take one, as in engine.h: CN_TEST_ISA, or NULL. */
+const char *t_isa(void);
+
 /* A scratch folder of this test program, empty at the start; removed at exit. */
 const char *t_tmp_dir(void);
 

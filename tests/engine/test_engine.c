@@ -632,7 +632,8 @@ static void test_clsa_is_yoco_up_to_k(void **state) {
     on_each(check_clsa_is_yoco);
 }
 
-/* The fast path stays near the reference through the whole model. */
+/* The fast paths stay near the reference through the whole model, and say who they are: the
+ * layout goes into the keys of documents. */
 static void test_paths_agree(void **state) {
     (void)state;
     enum { TOKENS = 290, TALK = 20 };
@@ -646,6 +647,9 @@ static void test_paths_agree(void **state) {
         // Dense: a set may differ by a borderline row, which is no error.
         cn_engine *e = open_engine(
             (cn_engine_opts){.model = m, .isa = cn_isa_name(ops[i].isa), .dense = true});
+        char name[32];
+        snprintf(name, sizeof(name), "cpu-%s ", cn_isa_name(ops[i].isa));
+        assert_memory_equal(cn_engine_layout(e), name, strlen(name));
         cn_doc     *doc = new_doc(e, true), *c = new_doc(e, false);
         cn_view    *view = new_view(e);
         cn_page_ref page[VIEW_PAGES];
@@ -682,9 +686,12 @@ static void test_open_refuses(void **state) {
     REFUSED(CN_EINVAL, .topk = -1);
     REFUSED(CN_EINVAL, .isa = "abacus");
 #undef REFUSED
-    if (!cn_isa_is_supported(CN_ISA_AVX512))
-        assert_err(cn_engine_open(&e, &(cn_engine_opts){.model = m, .isa = "avx512"}, &t_diag),
-                   CN_EUNSUPPORTED);
+    for (int isa = 0; isa < CN_ISA_COUNT; isa++)
+        if (!cn_isa_is_supported((cn_isa)isa))
+            assert_err(
+                cn_engine_open(&e, &(cn_engine_opts){.model = m, .isa = cn_isa_name((cn_isa)isa)},
+                               &t_diag),
+                CN_EUNSUPPORTED);
     cn_engine_close(NULL);
     cn_model_close(m);
 }

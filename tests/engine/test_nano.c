@@ -89,24 +89,27 @@ static void run_prompt(cn_engine *e, const t_gold *g, int i, const char *arm, ta
     cn_view_free(view);
 }
 
-static void check_arm(const char *arm, bool dense) {
+/* All prompts, or the first few on a slow path or build. */
+static void check_arm(const char *arm, bool dense, const char *isa, int prompts_max) {
     cn_model  *m;
     cn_engine *e;
     tally      sum = {0};
     t_gold     g = t_gold_open("tests/golden/nano");
     assert_err(cn_model_open(&m, CN_SOURCE_DIR "/examples/models/cairn-nano", &t_diag), CN_OK);
-    assert_err(cn_engine_open(&e,
-                              &(cn_engine_opts){.model = m, .view_tokens = 16384, .dense = dense},
-                              &t_diag),
+    assert_err(cn_engine_open(
+                   &e,
+                   &(cn_engine_opts){.model = m, .isa = isa, .view_tokens = 16384, .dense = dense},
+                   &t_diag),
                CN_OK);
-    const int prompts = t_is_sanitized() || strcmp(cn_engine_isa(e), "ref") == 0 ? 1 : PROMPTS;
+    const bool is_slow = t_is_sanitized() || strcmp(cn_engine_isa(e), "ref") == 0;
+    const int  prompts = is_slow ? 1 : prompts_max;
     for (int i = 0; i < prompts; i++) run_prompt(e, &g, i, arm, &sum);
-    print_message(
-        "%s: %d prompts, %lld context tokens: %lld of %lld answer tokens equal, %lld near ties\n",
-        dense ? "dense" : "sparse", prompts, (long long)sum.context, (long long)sum.equal,
-        (long long)sum.steps, (long long)sum.ties);
-    if (prompts < PROMPTS)
-        print_message("%d prompts: skipped, this build or path is slow\n", PROMPTS - prompts);
+    print_message("%s, %s: %d prompts, %lld context tokens: %lld of %lld answer tokens equal, %lld "
+                  "near ties\n",
+                  cn_engine_isa(e), dense ? "dense" : "sparse", prompts, (long long)sum.context,
+                  (long long)sum.equal, (long long)sum.steps, (long long)sum.ties);
+    if (prompts < prompts_max)
+        print_message("%d prompts: skipped, this build or path is slow\n", prompts_max - prompts);
     assert_int_equal(sum.wrong, 0);
     cn_engine_close(e);
     cn_model_close(m);
@@ -115,12 +118,19 @@ static void check_arm(const char *arm, bool dense) {
 
 static void test_sparse_answers_equal_the_reference(void **state) {
     (void)state;
-    check_arm("", false);
+    check_arm("", false, t_isa(), PROMPTS);
 }
 
 static void test_dense_answers_equal_the_reference(void **state) {
     (void)state;
-    check_arm("dense.", true);
+    check_arm("dense.", true, t_isa(), PROMPTS);
+}
+
+/* Some prompts on the other fast paths. */
+static void test_every_path_answers_alike(void **state) {
+    (void)state;
+    for (int isa = CN_ISA_REF + 1; isa < (int)cn_isa_best(); isa++)
+        check_arm("", false, cn_isa_name((cn_isa)isa), PROMPTS / 4);
 }
 
 /* The ids of the golden prompts come from another tokenizer, written from the same rules. */
@@ -157,6 +167,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sparse_answers_equal_the_reference),
         cmocka_unit_test(test_dense_answers_equal_the_reference),
+        cmocka_unit_test(test_every_path_answers_alike),
         cmocka_unit_test(test_tokenizer_reads_back_the_prompts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,10 +5,10 @@
 
 static const char *const op_names[] = {
 #define CN_OP(op) #op,
-#define CN_OP_AVX512(op)
+#define CN_OP_SIMD(op)
 #include "kernels/ops.def"
 #undef CN_OP
-#undef CN_OP_AVX512
+#undef CN_OP_SIMD
 };
 
 enum { OPS = sizeof(op_names) / sizeof(op_names[0]) };
@@ -55,6 +55,14 @@ static void test_only_and_refusals(void **state) {
     assert_err(cn_opbench_run(&opts, &roofs, &t_diag), CN_OK);
     for (int i = 0; i < OPS; i++) cases += seen[i];
     assert_int_equal(cases, 1);
+    cn_ops    ops[CN_ISA_COUNT];
+    const int n = t_variants(ops);
+    for (int i = 0; i < n; i++) { // each path has roofs of its own
+        opts.isa = cn_isa_name(ops[i].isa);
+        assert_err(cn_opbench_run(&opts, &roofs, &t_diag), CN_OK);
+        t_note("%s: bf16 %g, int8 %g", opts.isa, roofs.bf16_gop_s, roofs.int8_gop_s);
+        assert_true(roofs.bf16_gop_s > 0 && roofs.int8_gop_s > 0 && roofs.f32_gop_s > 0);
+    }
     opts.isa = "abacus";
     assert_err(cn_opbench_run(&opts, &roofs, &t_diag), CN_EINVAL);
     opts.isa = NULL;

@@ -7,11 +7,15 @@ cc=$(command -v clang-14 || command -v clang) || { echo "fuzz: clang is not inst
 flags="-std=c11 -D_GNU_SOURCE -O1 -g -ffp-contract=off -I. -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -DCN_SANITIZED=1 -DCN_FAULTS=1"
 objs=
 mkdir -p "$out.o"
-for s in "$target" "$@"; do
-    o=$out.o/$(echo "$s" | tr / _).o
-    isa=
-    case $s in *_avx512.c) isa=$avx512 ;; *_avx2.c) isa=$avx2 ;; esac
-    [ "$o" -nt "$s" ] || $cc $flags $isa -c -o "$o" "$s"
+compile() { # NAME SOURCE ISA_FLAGS
+    o=$out.o/$(echo "$1" | tr / _).o
+    [ "$o" -nt "$2" ] || $cc $flags $3 -c -o "$o" "$2"
     objs="$objs $o"
+}
+for s in "$target" "$@"; do
+    case $s in
+    *_simd.c) compile "$s.avx512" "$s" "$avx512" && compile "$s.avx2" "$s" "$avx2" ;;
+    *) compile "$s" "$s" "" ;;
+    esac
 done
 $cc $flags -o "$out" $objs $libs

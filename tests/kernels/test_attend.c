@@ -62,7 +62,7 @@ static const cn_bf16 *k_of(const cn_attend_head *a, const cn_bf16 *row, int32_t 
     return row + h / (a->heads / a->kv_heads) * a->head_dim;
 }
 
-/* What the header of attend_cpu_avx512.c promises for head h over these rows. */
+/* What the header of attend_cpu_simd.c promises for head h over these rows. */
 static double bound(const cn_attend_head *a, const cn_bf16 *const *rows, int64_t count, int32_t h) {
     double a_max = 0, v_max = 0;
     for (int64_t i = 0; i < count; i++) {

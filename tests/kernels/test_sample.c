@@ -111,6 +111,37 @@ static void test_sample_matches_reference(void **state) {
     t_free(logits), t_free(scratch);
 }
 
+/* A vocabulary of many blocks, from peaked to flat, with cuts and ties: the same token. */
+static void test_sample_large_rows_match(void **state) {
+    (void)state;
+    enum { LARGE = 5003 };
+    static const float spreads[] = {0, 0.3f, 2, 12, 300};
+    static const float top_ps[] = {1, 0.95f, 0.5f, 0.999999f, 1e-6f};
+    cn_ops             ops[CN_ISA_COUNT];
+    const int          n = t_variants(ops);
+    void              *scratch = new_scratch(LARGE);
+    int32_t            want, got;
+    for (int s = 0; s < 5; s++) {
+        float *logits = t_alloc_f32(LARGE, spreads[s]);
+        for (int32_t i = 0; i < LARGE; i += 3) logits[i] = roundf(logits[i] * 4) / 4;
+        for (int32_t i = 0; i < 600; i++) logits[1000 + i] = -INFINITY;
+        for (uint64_t i = 0; i < (t_is_sanitized() ? 20u : 200u); i++) {
+            cn_sample_args a = args_of(&want, logits, scratch, LARGE - (int32_t)i % 17);
+            a.temperature = i % 2 ? 1 : 0.7f, a.top_p = top_ps[i % 5], a.counter = i;
+            a.min_p = i % 7 ? 0 : 0.01f;
+            assert_err(cn_sample_ref(&a, NULL), CN_OK);
+            a.token_out = &got;
+            for (int v = 1; v < n; v++) {
+                t_note("%s spread %g case %d", cn_isa_name(ops[v].isa), spreads[s], (int)i);
+                assert_err(ops[v].sample(&a, NULL), CN_OK);
+                assert_int_equal(got, want);
+            }
+        }
+        t_free(logits);
+    }
+    t_free(scratch);
+}
+
 static void test_sample_greedy(void **state) {
     (void)state;
     static const int32_t counts[] = {1, 2, 15, 16, 17, 33, COUNT};
@@ -329,6 +360,7 @@ static void test_sample_refuses(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sample_matches_reference),
+        cmocka_unit_test(test_sample_large_rows_match),
         cmocka_unit_test(test_sample_greedy),
         cmocka_unit_test(test_sample_draws_softmax),
         cmocka_unit_test(test_sample_limits_keep_one),

@@ -112,7 +112,7 @@ static void poison(const doc *d, int64_t first, int64_t end) {
 }
 
 /* o[t,h] by the equation, from k and v as they were before the buffer, with libm's exp;
- * and what the header of window_attend_cpu_avx512.c promises for it. */
+ * and what the header of window_attend_cpu_simd.c promises for it. */
 static double equation(const doc *d, double *o, int64_t t, int32_t h) {
     const int32_t dim = d->w.head_dim, g = h / (d->heads / d->w.kv_heads);
     const float  *q = d->q + t * d->q_stride + h * dim;

@@ -70,11 +70,14 @@ static inline const char *k_refs_model(void) {
 
 /* ---- Opening ----------------------------------------------------------------------- */
 
+static const char *k_isa; // the path of every host; NULL: the fastest
+
 static inline cn_host *k_open_host(const char *model, const char *state, int32_t threads) {
     cn_host *h;
     assert_err(cn_host_open(&h,
                             &(cn_host_opts){.model_folder = model,
                                             .state_folder = state,
+                                            .isa = k_isa,
                                             .threads = threads,
                                             .cache_bytes = 256 << 20},
                             &t_diag),

@@ -29,10 +29,8 @@ static void run_plain(const char *repo, k_asked out[TURNS]) {
     for (int i = 1; i < TURNS; i++) assert_int_equal(out[i].bill.prefilled_tokens, 0);
 }
 
-static void test_same_bits_whatever_happens(void **state) {
-    (void)state;
-    const char *repo = k_new_repo();
-    k_asked     want[TURNS], got[TURNS];
+static void check_same_bits(const char *repo) {
+    k_asked want[TURNS], got[TURNS];
     run_plain(repo, want);
 
     // Every turn in a host of its own: nothing is prefilled again, and the conversation is
@@ -51,6 +49,46 @@ static void test_same_bits_whatever_happens(void **state) {
         assert_int_equal(got[i].bill.prefilled_tokens, want[0].bill.prefilled_tokens);
         assert_true(i == 0 || got[i].bill.prompt_tokens > want[i].bill.prompt_tokens);
     }
+}
+
+/* On each path that runs here. */
+static void test_same_bits_whatever_happens(void **state) {
+    (void)state;
+    const char *repo = k_new_repo();
+    cn_ops      ops[CN_ISA_COUNT];
+    const int   n = t_variants(ops);
+    for (int i = 0; i < n; i++) {
+        k_isa = cn_isa_name(ops[i].isa);
+        check_same_bits(repo);
+    }
+    k_isa = t_isa();
+}
+
+/* One state folder, one repository: each path prefills for itself, whatever the others left, and
+ * finds again what it left. */
+static void test_paths_share_no_page(void **state) {
+    (void)state;
+    const char *repo = k_new_repo(), *folder = k_new_state();
+    cn_ops      ops[CN_ISA_COUNT];
+    const int   n = t_variants(ops);
+    k_asked     first[CN_ISA_COUNT];
+    for (int round = 0; round < 2; round++)
+        for (int i = 0; i < n; i++) {
+            k_isa = cn_isa_name(ops[i].isa);
+            t_note("%s, round %d", k_isa, round);
+            cn_host      *h = open_host(folder, 2);
+            cn_session   *s = k_open_session(h, repo, false);
+            const k_asked got = ask(h, s, 0);
+            assert_int_equal(got.bill.prefilled_tokens, round ? 0 : got.bill.context_tokens);
+            assert_int_equal(got.bill.cached_tokens, round ? got.bill.context_tokens : 0);
+            if (round)
+                k_assert_same(&first[i], &got, "in another session");
+            else
+                first[i] = got;
+            cn_session_close(s);
+            cn_host_close(h);
+        }
+    k_isa = t_isa();
 }
 
 /* Each turn in a process of its own, which leaves its logits in a file. */
@@ -267,11 +305,13 @@ static void test_a_crash_loses_no_finished_turn(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bits_whatever_happens),
+        cmocka_unit_test(test_paths_share_no_page),
         cmocka_unit_test(test_same_bits_in_other_processes),
         cmocka_unit_test(test_only_what_changed_is_prefilled),
         cmocka_unit_test(test_turns_are_taken_back),
         cmocka_unit_test(test_one_writer),
         cmocka_unit_test(test_a_crash_loses_no_finished_turn),
     };
+    k_isa = t_isa();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /*
- * attend_cpu_avx512.c - Attention of one token over scattered K|V rows, 256 rows a task.
+ * attend_cpu_simd.c - Attention of one token over scattered K|V rows, 256 rows a task.
  *
  * A task is a chunk of rows and one K/V head; it serves up to 4 heads of the group at a
  * time from one load of K and of V.  Scores hold 16 dimensions in the lanes and are
@@ -18,13 +18,20 @@
  *        |o - ref| <= u * (2 * (head_dim / 16 + 10) * A + n + 64) * max|V|.
  */
 #include "kernels/attend.h"
-#include "kernels/avx512_int.h"
 #include "kernels/math_int.h"
 #include "kernels/pool.h"
+#include "kernels/simd_int.h"
 
 #include <math.h>
 
-enum { CHUNK = CN_ATTEND_CHUNK, LANES = 16, HEADS = 4, STRIPS = 4, AHEAD = 32 };
+enum {
+    CHUNK = CN_ATTEND_CHUNK,
+    LANES = V_LANES,
+    HEADS = 4,
+    STRIPS = 4,
+    AHEAD = 32,
+    SUMS = V_PICK(16, 4), // rows or strips by heads that the registers hold
+};
 
 /* What a chunk leaves in scratch for a head, behind head_dim floats of weighted V. */
 typedef struct partial {
@@ -43,30 +50,9 @@ static partial *partial_of(const cn_attend_head *a, int64_t chunk, int32_t h) {
     return (partial *)(void *)(partial_out(a, chunk, h) + a->head_dim);
 }
 
-/* Lane 4j + r of the result: the sum of lanes 4j..4j+3 of the r-th of four vectors, each as
- * (0 + 2) + (1 + 3). */
-static inline __m512 sum_quads(__m512 a, __m512 b, __m512 c, __m512 d) {
-    const __m512d ab =
-        _mm512_castps_pd(_mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)));
-    const __m512d cd =
-        _mm512_castps_pd(_mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d)));
-    return _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd)),
-                         _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd)));
-}
-
-/* Lane 4i + r of the result: the sum over j of lane 4j + r of the i-th of four vectors, each
- * as (0 + 1) + (2 + 3).  After sum_quads: the sums of 16 rows' lanes, in order of row. */
-static inline __m512 sum_columns(__m512 a, __m512 b, __m512 c, __m512 d) {
-    const __m512 ab =
-        _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
-    const __m512 cd =
-        _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x88), _mm512_shuffle_f32x4(c, d, 0xdd));
-    return _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
-}
-
 /* A chunk of rows, one K/V head of it, and what becomes of it for up to HEADS heads. */
 typedef struct block {
-    _Alignas(64) float quads[HEADS][CHUNK / 4][LANES]; // products with 4 rows: sum_quads
+    _Alignas(64) float quads[HEADS][CHUNK / 4][LANES]; // products with 4 rows: v_sum_quads
     _Alignas(64) float p[HEADS][CHUNK];                // weights
     const cn_bf16 *const *rows;
     int                   n;
@@ -80,10 +66,10 @@ static inline const cn_bf16 *row_at(const block *b, int i) {
 }
 
 /* quads of 4 rows at a time: q is [heads][dim]. */
-static inline __attribute__((always_inline)) void score_rows(block *b, const float *q,
-                                                             const int heads) {
+V_INLINE void score_rows(block *b, const float *q, const int heads) {
+    const int rows = SUMS / heads < 4 ? SUMS / heads : 4;
     for (int i = 0; i < b->n; i += 4) {
-        __m512         sum[4][HEADS], qd[HEADS];
+        v_f32          sum[4][HEADS];
         const cn_bf16 *k[4];
         for (int r = 0; r < 4; r++) {
             const cn_bf16 *ahead = row_at(b, i + r + AHEAD);
@@ -93,77 +79,73 @@ static inline __attribute__((always_inline)) void score_rows(block *b, const flo
                 _mm_prefetch((const char *)(row_at(b, i + r) + b->v + d), _MM_HINT_T0);
             }
         }
-        for (int r = 0; r < 4; r++)
-            for (int h = 0; h < heads; h++) sum[r][h] = _mm512_setzero_ps();
-        for (int32_t d = 0; d < b->dim; d += LANES) {
-            for (int h = 0; h < heads; h++) qd[h] = _mm512_load_ps(q + h * b->dim + d);
-            for (int r = 0; r < 4; r++) {
-                const __m512 kd = v_from_bf16(k[r] + d);
-                for (int h = 0; h < heads; h++) sum[r][h] = _mm512_fmadd_ps(qd[h], kd, sum[r][h]);
+        for (int r0 = 0; r0 < 4; r0 += rows) {
+            for (int r = r0; r < r0 + rows; r++)
+                for (int h = 0; h < heads; h++) sum[r][h] = v_zero();
+            for (int32_t d = 0; d < b->dim; d += LANES) {
+                v_f32 qd[HEADS];
+                for (int h = 0; h < heads; h++) qd[h] = v_load(q + h * b->dim + d);
+                for (int r = r0; r < r0 + rows; r++) {
+                    const v_f32 kd = v_from_bf16(k[r] + d);
+                    for (int h = 0; h < heads; h++) sum[r][h] = v_fma(qd[h], kd, sum[r][h]);
+                }
             }
         }
         for (int h = 0; h < heads; h++)
-            _mm512_store_ps(b->quads[h][i / 4],
-                            sum_quads(sum[0][h], sum[1][h], sum[2][h], sum[3][h]));
+            v_store(b->quads[h][i / 4], v_sum_quads(sum[0][h], sum[1][h], sum[2][h], sum[3][h]));
     }
 }
 
 /* Head h's scores become weights, their maximum and sum. */
 static void softmax(block *b, int h, float scale, partial *out) {
-    const __m512 none = _mm512_set1_ps(-INFINITY), s = _mm512_set1_ps(scale);
-    __m512       max = none, sum = _mm512_setzero_ps();
+    const v_f32 none = v_set1(-INFINITY);
+    v_f32       max = none, sum = v_zero();
     for (int i = 0; i < b->n; i += LANES) {
         const float(*quad)[LANES] = &b->quads[h][i / 4];
-        const int       left = b->n - i;
-        const __mmask16 valid = (__mmask16)(left < LANES ? (1 << left) - 1 : 0xffff);
-        const __m512    score =
-            _mm512_mask_mul_ps(none, valid,
-                               sum_columns(_mm512_load_ps(quad[0]), _mm512_load_ps(quad[1]),
-                                           _mm512_load_ps(quad[2]), _mm512_load_ps(quad[3])),
-                               s);
-        max = _mm512_max_ps(max, score);
-        _mm512_store_ps(b->p[h] + i, score);
+        const v_f32 product =
+            v_sum_columns(v_load(quad[0]), v_load(quad[1]), v_load(quad[2]), v_load(quad[3]));
+        const v_f32 score = v_select(v_lanes(b->n - i), v_mul(product, v_set1(scale)), none);
+        max = v_max(max, score);
+        v_store(b->p[h] + i, score);
     }
-    out->max = _mm512_reduce_max_ps(max);
-    max = _mm512_set1_ps(out->max);
+    out->max = v_max_lane(max);
     for (int i = 0; i < b->n; i += LANES) {
-        const __m512 p = v_exp(_mm512_sub_ps(_mm512_load_ps(b->p[h] + i), max));
-        sum = _mm512_add_ps(sum, p);
-        _mm512_store_ps(b->p[h] + i, p);
+        const v_f32 p = v_exp(v_sub(v_load(b->p[h] + i), v_set1(out->max)));
+        sum = v_add(sum, p);
+        v_store(b->p[h] + i, p);
     }
     out->sum = v_sum(sum);
 }
 
 /* out[h][d..d+strips*16) = sum_i p[h][i] * V[i]. */
-static inline __attribute__((always_inline)) void weigh_rows(const block *b, float *out,
-                                                             int64_t out_stride, int32_t d,
-                                                             const int heads, const int strips) {
-    __m512 sum[HEADS][STRIPS], v[STRIPS];
+V_INLINE void weigh_rows(const block *b, float *out, int64_t out_stride, int32_t d, const int heads,
+                         const int strips) {
+    v_f32 sum[HEADS][STRIPS], v[STRIPS];
     for (int h = 0; h < heads; h++)
-        for (int s = 0; s < strips; s++) sum[h][s] = _mm512_setzero_ps();
+        for (int s = 0; s < strips; s++) sum[h][s] = v_zero();
     for (int i = 0; i < b->n; i++) {
         const cn_bf16 *row = b->rows[i] + b->v + d;
         for (int s = 0; s < strips; s++) v[s] = v_from_bf16(row + s * LANES);
         for (int h = 0; h < heads; h++) {
-            const __m512 p = _mm512_set1_ps(b->p[h][i]);
-            for (int s = 0; s < strips; s++) sum[h][s] = _mm512_fmadd_ps(p, v[s], sum[h][s]);
+            const v_f32 p = v_set1(b->p[h][i]);
+            for (int s = 0; s < strips; s++) sum[h][s] = v_fma(p, v[s], sum[h][s]);
         }
     }
     for (int h = 0; h < heads; h++)
-        for (int s = 0; s < strips; s++)
-            _mm512_store_ps(out + h * out_stride + d + s * LANES, sum[h][s]);
+        for (int s = 0; s < strips; s++) v_store(out + h * out_stride + d + s * LANES, sum[h][s]);
 }
 
 /* Heads first, ..., first + heads - 1, which share the block's K/V head. */
-static inline __attribute__((always_inline)) void
-attend_heads(const cn_attend_head *a, block *b, int64_t chunk, int32_t first, const int heads) {
+V_INLINE void attend_heads(const cn_attend_head *a, block *b, int64_t chunk, int32_t first,
+                           const int heads) {
     score_rows(b, a->q + first * b->dim, heads);
     for (int h = 0; h < heads; h++) softmax(b, h, a->scale, partial_of(a, chunk, first + h));
     float        *out = partial_out(a, chunk, first);
     const int64_t stride = b->dim + 16;
+    const int     strips = SUMS / heads < STRIPS ? SUMS / heads : STRIPS;
     int32_t       d = 0;
-    for (; d + STRIPS * LANES <= b->dim; d += STRIPS * LANES)
-        weigh_rows(b, out, stride, d, heads, STRIPS);
+    for (; d + strips * LANES <= b->dim; d += strips * LANES)
+        weigh_rows(b, out, stride, d, heads, strips);
     for (; d < b->dim; d += LANES) weigh_rows(b, out, stride, d, heads, 1);
 }
 
@@ -250,7 +232,7 @@ static int64_t tasks(const cn_attend_head *a, int64_t count) {
     return (count + CHUNK - 1) / CHUNK * a->kv_heads;
 }
 
-cn_err cn_attend_sparse_avx512(const cn_attend_sparse_args *a, void *stream) {
+cn_err CN_SIMD(attend_sparse)(const cn_attend_sparse_args *a, void *stream) {
     CN_TRY(cn_attend_sparse_check(a));
     cn_attend_sparse_args job = *a;
     cn_pool_run(stream, sparse_task, &job, tasks(&a->head, a->count));
@@ -258,7 +240,7 @@ cn_err cn_attend_sparse_avx512(const cn_attend_sparse_args *a, void *stream) {
     return CN_OK;
 }
 
-cn_err cn_attend_dense_avx512(const cn_attend_dense_args *a, void *stream) {
+cn_err CN_SIMD(attend_dense)(const cn_attend_dense_args *a, void *stream) {
     CN_TRY(cn_attend_dense_check(a));
     cn_attend_dense_args job = *a;
     find_chunks(&job);

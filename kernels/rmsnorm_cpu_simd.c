@@ -1,5 +1,5 @@
 /*
- * rmsnorm_cpu_avx512.c - RMSNorm of rows and of heads.  Contract and equation: rmsnorm.h.
+ * rmsnorm_cpu_simd.c - RMSNorm of rows and of heads.  Contract and equation: rmsnorm.h.
  *
  * Bound    L1 and L2: two passes over a row, which stays in L1.  A short row is bound by the
  *          latency of its one chain, sqrt and division; the next rows hide it.
@@ -11,23 +11,18 @@
  */
 #include "kernels/rmsnorm.h"
 #include "kernels/rows_int.h"
-
-#include <immintrin.h>
+#include "kernels/simd_int.h"
 
 enum { TASK_ELEMENTS = 16384 }; // about 2 us of work
 
 static double sum_squares(const float *x, int32_t dim) {
-    __m512d low = _mm512_setzero_pd(), high = low; // lanes 0..7 and 8..15
-    for (int32_t i = 0; i < dim; i += 16) {
-        const __m512d a = _mm512_cvtps_pd(_mm256_load_ps(x + i));
-        const __m512d b = _mm512_cvtps_pd(_mm256_load_ps(x + i + 8));
-        low = _mm512_fmadd_pd(a, a, low);
-        high = _mm512_fmadd_pd(b, b, high);
+    v_f64 low = v_set1_f64(0), high = low; // lanes 0..7 and 8..15
+    for (int32_t i = 0; i < dim; i += V_LANES) {
+        const v_f64 a = v_f64_from_f32(x + i), b = v_f64_from_f32(x + i + 8);
+        low = v_fma_f64(a, a, low);
+        high = v_fma_f64(b, b, high);
     }
-    const __m512d s8 = _mm512_add_pd(low, high);
-    const __m256d s4 = _mm256_add_pd(_mm512_castpd512_pd256(s8), _mm512_extractf64x4_pd(s8, 1));
-    const __m128d s2 = _mm_add_pd(_mm256_castpd256_pd128(s4), _mm256_extractf128_pd(s4, 1));
-    return _mm_cvtsd_f64(_mm_add_sd(s2, _mm_unpackhi_pd(s2, s2)));
+    return v_sum_f64(v_add_f64(low, high));
 }
 
 static void norm_rows(const void *args, int64_t first, int64_t end) {
@@ -39,21 +34,19 @@ static void norm_rows(const void *args, int64_t first, int64_t end) {
             float        *y = a->y + r * a->y_stride + at;
             const __m128d mean = _mm_set_sd(sum_squares(x, a->dim) / a->dim + a->eps);
             const double  rms = _mm_cvtsd_f64(_mm_sqrt_sd(mean, mean));
-            const __m512  scale = _mm512_set1_ps((float)(1.0 / rms));
+            const v_f32   scale = v_set1((float)(1.0 / rms));
             if (a->gain) {
                 const float *gain = a->gain + at;
-                for (int32_t i = 0; i < a->dim; i += 16)
-                    _mm512_store_ps(y + i,
-                                    _mm512_mul_ps(_mm512_mul_ps(_mm512_load_ps(x + i), scale),
-                                                  _mm512_load_ps(gain + i)));
+                for (int32_t i = 0; i < a->dim; i += V_LANES)
+                    v_store(y + i, v_mul(v_mul(v_load(x + i), scale), v_load(gain + i)));
             } else {
-                for (int32_t i = 0; i < a->dim; i += 16)
-                    _mm512_store_ps(y + i, _mm512_mul_ps(_mm512_load_ps(x + i), scale));
+                for (int32_t i = 0; i < a->dim; i += V_LANES)
+                    v_store(y + i, v_mul(v_load(x + i), scale));
             }
         }
 }
 
-cn_err cn_rmsnorm_avx512(const cn_rmsnorm_args *a, void *stream) {
+cn_err CN_SIMD(rmsnorm)(const cn_rmsnorm_args *a, void *stream) {
     CN_TRY(cn_rmsnorm_check(a));
     cn_rows_run(stream, norm_rows, a, a->rows, (int64_t)a->heads * a->dim, TASK_ELEMENTS);
     return CN_OK;

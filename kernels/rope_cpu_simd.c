@@ -1,5 +1,5 @@
 /*
- * rope_cpu_avx512.c - Rotary embedding in place.  Contract and equation: rope.h.
+ * rope_cpu_simd.c - Rotary embedding in place.  Contract and equation: rope.h.
  *
  * Bound    loads and stores: cn_rope_bytes() / bandwidth of the cache that holds x.  The
  *          angles of a row are loaded once for all its heads.
@@ -9,21 +9,20 @@
  */
 #include "kernels/rope.h"
 #include "kernels/rows_int.h"
-
-#include <immintrin.h>
+#include "kernels/simd_int.h"
 
 enum { TASK_ELEMENTS = 65536 }; // about 2 us of work
 
 /* Pairs (x[i], x[i + half]), 16 at a time; half is a multiple of 8: 8 pairs may be left. */
 static void turn_halves(float *x, const float *cos, const float *sin, int32_t heads, int32_t half) {
     int32_t i = 0;
-    for (; i + 16 <= half; i += 16) {
-        const __m512 c = _mm512_loadu_ps(cos + i), s = _mm512_loadu_ps(sin + i);
+    for (; i + V_LANES <= half; i += V_LANES) {
+        const v_f32 c = v_loadu(cos + i), s = v_loadu(sin + i);
         for (int32_t h = 0; h < heads; h++) {
-            float       *p = x + (int64_t)h * half * 2 + i;
-            const __m512 a = _mm512_loadu_ps(p), b = _mm512_loadu_ps(p + half);
-            _mm512_storeu_ps(p, _mm512_fmsub_ps(a, c, _mm512_mul_ps(b, s)));
-            _mm512_storeu_ps(p + half, _mm512_fmadd_ps(b, c, _mm512_mul_ps(a, s)));
+            float      *p = x + (int64_t)h * half * 2 + i;
+            const v_f32 a = v_loadu(p), b = v_loadu(p + half);
+            v_storeu(p, v_fms(a, c, v_mul(b, s)));
+            v_storeu(p + half, v_fma(b, c, v_mul(a, s)));
         }
     }
     if (i == half) return;
@@ -38,16 +37,12 @@ static void turn_halves(float *x, const float *cos, const float *sin, int32_t he
 
 /* Pairs (x[2i], x[2i+1]), 8 at a time. */
 static void turn_pairs(float *x, const float *cos, const float *sin, int32_t heads, int32_t half) {
-    const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
     for (int32_t i = 0; i < half; i += 8) {
-        const __m512 c =
-            _mm512_permutexvar_ps(twice, _mm512_castps256_ps512(_mm256_loadu_ps(cos + i)));
-        const __m512 s =
-            _mm512_permutexvar_ps(twice, _mm512_castps256_ps512(_mm256_loadu_ps(sin + i)));
+        const v_f32 c = v_twice(cos + i), s = v_twice(sin + i);
         for (int32_t h = 0; h < heads; h++) {
-            float       *p = x + ((int64_t)h * half + i) * 2;
-            const __m512 ab = _mm512_load_ps(p), ba = _mm512_permute_ps(ab, 0xB1);
-            _mm512_store_ps(p, _mm512_fmaddsub_ps(ab, c, _mm512_mul_ps(ba, s)));
+            float      *p = x + ((int64_t)h * half + i) * 2;
+            const v_f32 ab = v_load(p);
+            v_store(p, v_fmaddsub(ab, c, v_mul(v_swap(ab), s)));
         }
     }
 }
@@ -65,7 +60,7 @@ static void turn_rows(const void *args, int64_t first, int64_t end) {
     }
 }
 
-cn_err cn_rope_avx512(const cn_rope_args *a, void *stream) {
+cn_err CN_SIMD(rope)(const cn_rope_args *a, void *stream) {
     CN_TRY(cn_rope_check(a));
     cn_rows_run(stream, turn_rows, a, a->rows, (int64_t)a->heads * a->dim, TASK_ELEMENTS);
     return CN_OK;

@@ -1,29 +1,31 @@
 /*
- * index_scan_cpu_avx512.c - Index scores, 16 keys a vector, 4 tiles x 4 heads at a time.
+ * index_scan_cpu_simd.c - Index scores, 16 keys a vector, some tiles x heads at a time.
+ *
+ * AVX-512 multiplies a pair of dimensions by dpbf16ps; AVX2 widens both to f32, which is a
+ * shift and a mask, once for the heads that are summed together.
  *
  * Bound  the read bandwidth of the keys, cn_index_scan_bytes() / bandwidth, while there
- *        are few heads; dpbf16 throughput, cn_index_scan_flops() / 64 instructions, from
- *        about 16 heads on.
+ *        are few heads; dpbf16 or FMA throughput with more: from about 16 heads on with
+ *        AVX-512, 4 with AVX2.
  * Reads  each key once from memory (4 tiles are at most 64 KB: the further heads find
  *        them in L1 or L2).  Pages lie anywhere, so each tile is prefetched by hand, line
  *        by line while an earlier one is summed, across the border of a page too.
- * Order  one dpbf16 chain for each (key, head) over pairs of dimensions, ascending; then
- *        score = fma(weight, act(chain), score) over heads, ascending, from 0.  A lane
- *        sees its own key only: neighbours, tasks and threads cannot change a bit.
- * Error  <= (dim + heads + 4) 2^-24 sum_j |w[j]| sum_d |q[j,d] k[d]| while no value on the
- *        way is denormal: dpbf16 takes those for 0.
+ * Order  one chain for each (key, head), of dpbf16 over pairs of dimensions, ascending, or
+ *        of FMA over dimensions, ascending; then score = fma(weight, act(chain), score) over heads,
+ * ascending, from 0.  A lane sees its own key only: neighbours, tasks and threads cannot change a
+ * bit. Error  <= (dim + heads + 4) 2^-24 sum_j |w[j]| sum_d |q[j,d] k[d]| while no value on the way
+ * is denormal: dpbf16 takes those for 0, FMA does not.
  */
 #include "kernels/index_scan.h"
 #include "kernels/pool.h"
+#include "kernels/simd_int.h"
 
-#include <immintrin.h>
 #include <math.h>
-
-#define INLINE inline __attribute__((always_inline)) // tile and head counts become constants
 
 enum {
     TILES = 4,
     HEADS = 4,
+    SUMS = V_PICK(16, 4), // tiles x heads that the registers hold
     TASKS_PER_THREAD = 8,
     AHEAD_BYTES = 16 << 10, // 8 KB was slower at dim 64, 32 KB at dim 128
 };
@@ -33,7 +35,7 @@ typedef struct scan {
     int64_t                   pages_per_task;
     float                     floor; // what act() cuts at
     float                     weight[CN_INDEX_HEADS_MAX];
-    cn_bf16                   q[CN_INDEX_HEADS_MAX * CN_INDEX_DIM_MAX];
+    v_term                    q[CN_INDEX_HEADS_MAX * CN_INDEX_DIM_MAX];
 } scan;
 
 /* A page, and where the next one begins. */
@@ -59,64 +61,64 @@ static const cn_bf16 *tile_ahead(const page *p, int32_t tile, int32_t dim) {
 }
 
 /* score[0 .. tiles) += the heads [head, head + heads) of the tiles at `keys`. */
-static INLINE void add_heads(__m512 *score, int tiles, const scan *s, int32_t head, int heads,
-                             const cn_bf16 *keys, const cn_bf16 *const *ahead) {
-    const int32_t  dim = s->args->dim;
-    const cn_bf16 *q = s->q + head * dim;
-    __m512         sum[HEADS][TILES];
+V_INLINE void add_heads(v_f32 *score, int tiles, const scan *s, int32_t head, int heads,
+                        const cn_bf16 *keys, const cn_bf16 *const *ahead) {
+    const int32_t dim = s->args->dim;
+    const v_term *q = s->q + head * dim;
+    v_f32         sum[HEADS][TILES];
     for (int h = 0; h < heads; h++)
-        for (int t = 0; t < tiles; t++) sum[h][t] = _mm512_setzero_ps();
+        for (int t = 0; t < tiles; t++) sum[h][t] = v_zero();
 
     for (int32_t d = 0; d < dim; d += 2) {
-        __m512i key[TILES];
-        for (int t = 0; t < tiles; t++) {
-            key[t] = _mm512_load_si512(keys + ((int64_t)t * dim + d) * CN_TILE_TOKENS);
+        for (int t = 0; t < tiles; t++)
             _mm_prefetch((const char *)(ahead[t] + d * CN_TILE_TOKENS), _MM_HINT_T0);
-        }
-        for (int h = 0; h < heads; h++) {
-            int32_t pair;
-            memcpy(&pair, q + h * dim + d, sizeof(pair));
-            const __m512bh both = (__m512bh)_mm512_set1_epi32(pair);
-            for (int t = 0; t < tiles; t++)
-                sum[h][t] = _mm512_dpbf16_ps(sum[h][t], (__m512bh)key[t], both);
+        for (int step = 0; step < V_STEPS; step++) {
+            v_factor both[HEADS];
+            for (int h = 0; h < heads; h++) both[h] = v_set1_terms(q + h * dim + d, step);
+            for (int t = 0; t < tiles; t++) {
+                const v_factor key =
+                    v_load_pairs(keys + ((int64_t)t * dim + d) * CN_TILE_TOKENS, step);
+                for (int h = 0; h < heads; h++) sum[h][t] = v_add_products(sum[h][t], key, both[h]);
+            }
         }
     }
-    const __m512 floor = _mm512_set1_ps(s->floor);
     for (int h = 0; h < heads; h++) {
-        const __m512 weight = _mm512_set1_ps(s->weight[head + h]);
+        const v_f32 weight = v_set1(s->weight[head + h]);
         for (int t = 0; t < tiles; t++) // max: a NaN in the second operand passes
-            score[t] = _mm512_fmadd_ps(weight, _mm512_max_ps(floor, sum[h][t]), score[t]);
+            score[t] = v_fma(weight, v_max(v_set1(s->floor), sum[h][t]), score[t]);
     }
 }
 
 /* The scores of tiles [tile, tile + tiles) of a page; the last tile writes the tokens left. */
-static INLINE void scan_tiles(float *scores, int32_t tokens, int tiles, const scan *s,
-                              const page *p, int32_t tile) {
+V_INLINE void scan_tiles(float *scores, int32_t tokens, int tiles, const scan *s, const page *p,
+                         int32_t tile) {
+    const int      group = SUMS / tiles < HEADS ? SUMS / tiles : HEADS;
     const int32_t  heads = s->args->heads, dim = s->args->dim;
     const cn_bf16 *keys = p->keys + (int64_t)tile * CN_TILE_TOKENS * dim, *ahead[TILES];
-    __m512         score[TILES];
+    v_f32          score[TILES];
     for (int t = 0; t < tiles; t++) {
-        score[t] = _mm512_setzero_ps();
+        score[t] = v_zero();
         ahead[t] = tile_ahead(p, tile + t, dim);
     }
     int32_t head = 0;
-    for (; head + HEADS <= heads; head += HEADS)
-        add_heads(score, tiles, s, head, HEADS, keys, ahead);
-    if (heads - head == 3) add_heads(score, tiles, s, head, 3, keys, ahead);
-    if (heads - head == 2) add_heads(score, tiles, s, head, 2, keys, ahead);
-    if (heads - head == 1) add_heads(score, tiles, s, head, 1, keys, ahead);
+    for (; head + group <= heads; head += group)
+        add_heads(score, tiles, s, head, group, keys, ahead);
+    if (group > 3 && heads - head == 3) add_heads(score, tiles, s, head, 3, keys, ahead);
+    if (group > 2 && heads - head == 2) add_heads(score, tiles, s, head, 2, keys, ahead);
+    if (group > 1 && heads - head == 1) add_heads(score, tiles, s, head, 1, keys, ahead);
 
     for (int t = 0; t < tiles; t++) {
-        const int32_t   at = (tile + t) * CN_TILE_TOKENS, left = tokens - at;
-        const __mmask16 lanes = left < CN_TILE_TOKENS ? (__mmask16)((1u << left) - 1) : 0xffff;
-        _mm512_mask_storeu_ps(scores + at, lanes, score[t]);
+        const int32_t at = (tile + t) * CN_TILE_TOKENS;
+        v_store_first(scores + at, tokens - at, score[t]);
     }
 }
 
 static void scan_page(float *scores, int32_t tokens, const scan *s, const page *p) {
+    const int32_t heads = s->args->heads, wide = SUMS / (heads < HEADS ? heads : HEADS);
+    const int32_t tiles = wide < TILES ? wide : TILES;
     for (int32_t tile = 0, step; tile < p->tiles; tile += step) {
         const int32_t left = p->tiles - tile;
-        step = left >= 2 * TILES ? TILES : left > TILES ? (left + 1) / 2 : left;
+        step = left >= 2 * tiles ? tiles : left > tiles ? (left + 1) / 2 : left;
         if (step == 4) scan_tiles(scores, tokens, 4, s, p, tile);
         if (step == 3) scan_tiles(scores, tokens, 3, s, p, tile);
         if (step == 2) scan_tiles(scores, tokens, 2, s, p, tile);
@@ -142,13 +144,14 @@ static void scan_task(void *arg, int64_t task) {
     }
 }
 
-cn_err cn_index_scan_avx512(const cn_index_scan_args *a, void *stream) {
+cn_err CN_SIMD(index_scan)(const cn_index_scan_args *a, void *stream) {
     CN_TRY(cn_index_scan_check(a));
     scan s;
     s.args = a;
     s.floor = a->act == CN_INDEX_ACT_RELU ? 0 : -INFINITY;
     for (int32_t j = 0; j < a->heads; j++) s.weight[j] = a->weight ? a->weight[j] : 1;
-    for (int32_t i = 0; i < a->heads * a->dim; i++) s.q[i] = cn_bf16_from_f32(a->q[i]);
+    for (int32_t i = 0; i < a->heads * a->dim; i += V_LANES)
+        v_store_terms(s.q + i, v_load(a->q + i));
 
     const int64_t tasks_max = (int64_t)cn_pool_threads(stream) * TASKS_PER_THREAD;
     s.pages_per_task = (a->pages + tasks_max - 1) / tasks_max;

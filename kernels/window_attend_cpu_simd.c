@@ -1,11 +1,12 @@
 /*
- * window_attend_cpu_avx512.c - Window attention: up to 16 tokens of one tile by one K/V head
+ * window_attend_cpu_simd.c - Window attention: up to 16 tokens of one tile by one K/V head
  * a task.
  *
  * All tokens of a tile visit the same tiles of K and V, so the task's rows (token x head of
- * the group) go through them 8 at a time: one load of K or V serves 8 rows.  Scores have 16
- * keys in the lanes, weighted V has 16 dimensions.  Tiles are taken in chunks of 64 from
- * the first visited one; a later chunk with a new maximum rescales what was summed before.
+ * the group) go through them 8 at a time, 6 with AVX2: one load of K or V serves all of them.
+ * Scores have 16 keys in the lanes, weighted V has 16 dimensions.  Tiles are taken in chunks of
+ * 64 from the first visited one; a later chunk with a new maximum rescales what was summed
+ * before.
  * Every chunk has a key that each of its rows sees: it holds a sink tile, or the row's own
  * tile, or two tiles of the window, of which the second is seen by all.
  *
@@ -17,13 +18,18 @@
  * Error  with u = 2^-24, A = max_s sum_d |scale * q[d] * k[s,d]| and n visible tokens:
  *        |o - ref| <= u * (2 * (head_dim + 8) * A + n + 64) * max|v|.
  */
-#include "kernels/avx512_int.h"
 #include "kernels/pool.h"
+#include "kernels/simd_int.h"
 #include "kernels/window.h"
 
 #include <math.h>
 
-enum { LANES = CN_TILE_TOKENS, ROWS = 8, TILES = 64, WIDE = 4 };
+enum {
+    LANES = CN_TILE_TOKENS,
+    ROWS = V_PICK(8, 6),
+    TILES = 64,
+    WIDE = 4,
+};
 
 /* Up to ROWS rows on their way through the tiles; rows past the last are zeros. */
 typedef struct block {
@@ -38,39 +44,37 @@ typedef struct block {
 } block;
 
 /* p[i..i+tiles) = q . K for `rows` rows. */
-static inline __attribute__((always_inline)) void score_tiles(block *b, int i, const int rows,
-                                                              const int tiles) {
-    __m512 sum[ROWS][WIDE], k[WIDE];
+V_INLINE void score_tiles(block *b, int i, const int rows, const int tiles) {
+    v_f32 sum[ROWS][WIDE], k[WIDE];
     for (int r = 0; r < rows; r++)
-        for (int j = 0; j < tiles; j++) sum[r][j] = _mm512_setzero_ps();
+        for (int j = 0; j < tiles; j++) sum[r][j] = v_zero();
     for (int32_t d = 0; d < b->dim; d++) {
         for (int j = 0; j < tiles; j++) k[j] = v_from_bf16(b->k[i + j] + d * LANES);
         for (int r = 0; r < rows; r++) {
-            const __m512 q = _mm512_set1_ps(b->q[d][r]);
-            for (int j = 0; j < tiles; j++) sum[r][j] = _mm512_fmadd_ps(q, k[j], sum[r][j]);
+            const v_f32 q = v_set1(b->q[d][r]);
+            for (int j = 0; j < tiles; j++) sum[r][j] = v_fma(q, k[j], sum[r][j]);
         }
     }
     for (int r = 0; r < rows; r++)
-        for (int j = 0; j < tiles; j++) _mm512_store_ps(b->p[i + j][r], sum[r][j]);
+        for (int j = 0; j < tiles; j++) v_store(b->p[i + j][r], sum[r][j]);
 }
 
 /* o[d..d+strips*16) += p V for `rows` rows. */
-static inline __attribute__((always_inline)) void weigh_tiles(block *b, int32_t d, const int rows,
-                                                              const int strips) {
-    __m512 sum[ROWS][WIDE], v[WIDE];
+V_INLINE void weigh_tiles(block *b, int32_t d, const int rows, const int strips) {
+    v_f32 sum[ROWS][WIDE], v[WIDE];
     for (int r = 0; r < rows; r++)
-        for (int j = 0; j < strips; j++) sum[r][j] = _mm512_load_ps(&b->o[r][d + j * LANES]);
+        for (int j = 0; j < strips; j++) sum[r][j] = v_load(&b->o[r][d + j * LANES]);
     for (int i = 0; i < b->tiles; i++)
         for (int s = 0; s < LANES; s++) {
             const cn_bf16 *row = b->v[i] + s * b->dim + d;
             for (int j = 0; j < strips; j++) v[j] = v_from_bf16(row + j * LANES);
             for (int r = 0; r < rows; r++) {
-                const __m512 p = _mm512_set1_ps(b->p[i][r][s]);
-                for (int j = 0; j < strips; j++) sum[r][j] = _mm512_fmadd_ps(p, v[j], sum[r][j]);
+                const v_f32 p = v_set1(b->p[i][r][s]);
+                for (int j = 0; j < strips; j++) sum[r][j] = v_fma(p, v[j], sum[r][j]);
             }
         }
     for (int r = 0; r < rows; r++)
-        for (int j = 0; j < strips; j++) _mm512_store_ps(&b->o[r][d + j * LANES], sum[r][j]);
+        for (int j = 0; j < strips; j++) v_store(&b->o[r][d + j * LANES], sum[r][j]);
 }
 
 static int32_t clamp_lane(int64_t lane) {
@@ -78,42 +82,39 @@ static int32_t clamp_lane(int64_t lane) {
 }
 
 /* The keys of `tile`, which does not lie after t, that token t sees: a bit each. */
-static __mmask16 visible(const cn_window *w, int64_t t, int64_t tile) {
+static v_mask visible(const cn_window *w, int64_t t, int64_t tile) {
     const int64_t  base = tile * LANES;
     const uint32_t past = (2u << clamp_lane(t - base)) - 1; // s <= t
     const uint32_t window = ~0u << clamp_lane(t - w->window + 1 - base);
     const uint32_t sink = (1u << clamp_lane(w->sink - base)) - 1;
-    return (__mmask16)(past & (window | sink));
+    return v_mask_from(past & (window | sink));
 }
 
 /* Row r's scores become weights; what was summed before is rescaled. */
 static void softmax(block *b, int r, const cn_window *w, int64_t t, float scale) {
-    const __m512 none = _mm512_set1_ps(-INFINITY), s = _mm512_set1_ps(scale);
-    __m512       max = _mm512_set1_ps(b->max[r]);
+    v_f32 best = v_set1(b->max[r]), sum = v_zero();
     for (int i = 0; i < b->tiles; i++) {
-        const __m512 score =
-            _mm512_mask_mul_ps(none, visible(w, t, b->tile[i]), _mm512_load_ps(b->p[i][r]), s);
-        max = _mm512_max_ps(max, score);
-        _mm512_store_ps(b->p[i][r], score);
+        const v_f32 score = v_select(visible(w, t, b->tile[i]),
+                                     v_mul(v_load(b->p[i][r]), v_set1(scale)), v_set1(-INFINITY));
+        best = v_max(best, score);
+        v_store(b->p[i][r], score);
     }
-    max = _mm512_set1_ps(_mm512_reduce_max_ps(max));
-    __m512 sum = _mm512_setzero_ps();
+    const float max = v_max_lane(best);
     for (int i = 0; i < b->tiles; i++) {
-        const __m512 p = v_exp(_mm512_sub_ps(_mm512_load_ps(b->p[i][r]), max));
-        sum = _mm512_add_ps(sum, p);
-        _mm512_store_ps(b->p[i][r], p);
+        const v_f32 p = v_exp(v_sub(v_load(b->p[i][r]), v_set1(max)));
+        sum = v_add(sum, p);
+        v_store(b->p[i][r], p);
     }
-    const __m512 shrink = v_exp(_mm512_sub_ps(_mm512_set1_ps(b->max[r]), max));
+    const v_f32 shrink = v_exp(v_sub(v_set1(b->max[r]), v_set1(max)));
     for (int32_t d = 0; d < b->dim; d += LANES)
-        _mm512_store_ps(&b->o[r][d], _mm512_mul_ps(_mm512_load_ps(&b->o[r][d]), shrink));
-    b->sum[r] = b->sum[r] * _mm512_cvtss_f32(shrink) + v_sum(sum);
-    b->max[r] = _mm512_cvtss_f32(max);
+        v_store(&b->o[r][d], v_mul(v_load(&b->o[r][d]), shrink));
+    b->sum[r] = b->sum[r] * v_first(shrink) + v_sum(sum);
+    b->max[r] = max;
 }
 
 /* Scores, weights and weighted V of a chunk for n <= rows rows. */
-static inline __attribute__((always_inline)) void attend_chunk(block *b, int n, const cn_window *w,
-                                                               const int64_t *t, float scale,
-                                                               const int rows, const int wide) {
+V_INLINE void attend_chunk(block *b, int n, const cn_window *w, const int64_t *t, float scale,
+                           const int rows, const int wide) {
     int i = 0;
     for (; i + wide <= b->tiles; i += wide) score_tiles(b, i, rows, wide);
     for (; i < b->tiles; i++) score_tiles(b, i, rows, 1);
@@ -156,13 +157,13 @@ static void attend_rows(const cn_window_attend_args *a, int64_t tile, int32_t g,
             b.k[b.tiles] = cn_window_k(w, g, slot);
             b.v[b.tiles] = cn_window_v(w, g, slot);
         }
-        // 8 x 2 and 4 x 4 sums keep both FMA pipes busy and fit the registers.
+        // 16 sums in 32 registers, or 4 to 6 in 16, keep both FMA pipes busy.
         if (n > 4)
-            attend_chunk(&b, n, w, t, a->scale, 8, 2);
+            attend_chunk(&b, n, w, t, a->scale, ROWS, V_PICK(2, 1));
         else if (n > 2)
-            attend_chunk(&b, n, w, t, a->scale, 4, WIDE);
+            attend_chunk(&b, n, w, t, a->scale, 4, V_PICK(WIDE, 1));
         else if (n > 1)
-            attend_chunk(&b, n, w, t, a->scale, 2, WIDE);
+            attend_chunk(&b, n, w, t, a->scale, 2, V_PICK(WIDE, 2));
         else
             attend_chunk(&b, n, w, t, a->scale, 1, WIDE);
     }
@@ -184,7 +185,7 @@ static void attend_task(void *arg, int64_t task) {
         attend_rows(a, tile, (int32_t)(task % kv_heads), t0, r, rows - r < ROWS ? rows - r : ROWS);
 }
 
-cn_err cn_window_attend_avx512(const cn_window_attend_args *a, void *stream) {
+cn_err CN_SIMD(window_attend)(const cn_window_attend_args *a, void *stream) {
     CN_TRY(cn_window_attend_check(a));
     if (a->rows == 0) return CN_OK;
     const int64_t         tiles = (a->first + a->rows - 1) / LANES - a->first / LANES + 1;
