@@ -10,12 +10,15 @@
 #include <stddef.h>
 #include <stdio.h>
 
-static const char *const model_types[] = {"clsa", "yoco", NULL};
+static const char *const model_types[] = {"clsa", "yoco", "yoco-perlayer", "transformer", NULL};
 static const char *const rope_layouts[] = {"half_split", "interleaved", NULL};
 static const char *const index_acts[] = {"none", "relu", NULL};
 static const char *const quantizations[] = {"none", "int8_rows", NULL};
 
-_Static_assert(CN_ARM_CLSA == 0 && CN_ARM_YOCO == 1, "order of model_types");
+_Static_assert(CN_ARM_CLSA == 0 && CN_ARM_YOCO == 1 && CN_ARM_YOCO_PERLAYER == 2 &&
+                   CN_ARM_TRANSFORMER == 3,
+               "order of model_types");
+_Static_assert(sizeof(model_types) / sizeof(model_types[0]) == CN_ARM_COUNT + 1, "a name each");
 _Static_assert(CN_ROPE_HALF_SPLIT == 0 && CN_ROPE_INTERLEAVED == 1, "order of rope_layouts");
 _Static_assert(CN_INDEX_ACT_NONE == 0 && CN_INDEX_ACT_RELU == 1, "order of index_acts");
 _Static_assert(sizeof(cn_arm) == 4 && sizeof(cn_rope_layout) == 4 && sizeof(cn_index_act) == 4,
@@ -25,6 +28,8 @@ _Static_assert(CN_WINDOW_TOKENS_MAX == 65536 && CN_INDEX_DIM_MAX == 512, "config
 typedef enum { KEY_INT, KEY_F32, KEY_F64, KEY_BOOL, KEY_NAME, KEY_NAME_BOOL } key_kind;
 
 enum { NEEDED = 1 };
+
+static const double transformer_theta = 500000;
 
 typedef struct key {
     const char        *name;
@@ -50,7 +55,7 @@ static const key keys[] = {
     INT ("hidden_size",         hidden,         NEEDED, 0, 16, CN_DIM_MAX, CN_DIM_MULTIPLE),
     INT ("intermediate_size",   ffn,            NEEDED, 0, 16, CN_DIM_MAX, CN_DIM_MULTIPLE),
     INT ("num_self_layers",     self_layers,    NEEDED, 0, 1, CN_LAYERS_MAX, 1),
-    INT ("num_cross_layers",    cross_layers,   NEEDED, 0, 1, CN_LAYERS_MAX, 1),
+    INT ("num_cross_layers",    cross_layers,   NEEDED, 0, 0, CN_LAYERS_MAX, 1),
     INT ("num_attention_heads", heads,          NEEDED, 0, 1, CN_HEADS_MAX, 1),
     INT ("num_key_value_heads", kv_heads,       NEEDED, 0, 1, CN_HEADS_MAX, 1),
     INT ("head_dim",            head_dim,       NEEDED, 0, 16, CN_HEAD_DIM_MAX, CN_DIM_MULTIPLE),
@@ -217,6 +222,17 @@ static cn_err read_roles(cn_config *c, const cn_json *roles, cn_diag *diag) {
     return CN_OK;
 }
 
+static cn_err check_cross_layers(const cn_config *c, cn_diag *diag) {
+    const int32_t min = c->arm == CN_ARM_TRANSFORMER ? 0 : 1;
+    const int32_t max = c->arm == CN_ARM_TRANSFORMER     ? 0
+                        : c->arm == CN_ARM_YOCO_PERLAYER ? CN_INDEX_SOURCES_MAX
+                                                         : CN_LAYERS_MAX;
+    if (c->cross_layers >= min && c->cross_layers <= max) return CN_OK;
+    return CN_FAIL(diag, c->cross_layers > max && max ? CN_ETOOBIG : CN_ECORRUPT,
+                   "config.json: num_cross_layers is %d, range %d..%d for %s", (int)c->cross_layers,
+                   (int)min, (int)max, cn_arm_name(c->arm));
+}
+
 static cn_err read_config(cn_config *c, const cn_json *root, cn_diag *diag) {
     if (cn_json_type_of(root) != CN_JSON_OBJECT)
         return CN_FAIL(diag, CN_ECORRUPT, "config.json is of type %s, want an object",
@@ -228,6 +244,9 @@ static cn_err read_config(cn_config *c, const cn_json *root, cn_diag *diag) {
                        "config.json: num_attention_heads is %d, no multiple of "
                        "num_key_value_heads, %d",
                        (int)c->heads, (int)c->kv_heads);
+    CN_TRY(check_cross_layers(c, diag));
+    if (c->arm == CN_ARM_TRANSFORMER && !cn_json_get(root, "rope_theta"))
+        c->rope_theta = transformer_theta;
     return read_roles(c, cn_json_get(root, "roles"), diag);
 }
 
@@ -247,4 +266,22 @@ int32_t cn_config_role(const cn_config *c, const char *name) {
     for (int32_t i = 0; i < c->roles; i++)
         if (strcmp(c->role[i].name, name) == 0) return c->role[i].token;
     return -1;
+}
+
+const char *cn_arm_name(cn_arm arm) {
+    cn_assert((unsigned)arm < CN_ARM_COUNT);
+    return model_types[arm];
+}
+
+cn_config cn_config_as_arm(const cn_config *c, cn_arm arm) {
+    cn_config out = *c;
+    if (arm == c->arm) return out;
+    cn_assert(c->arm != CN_ARM_TRANSFORMER);
+    out.arm = arm;
+    if (arm != CN_ARM_TRANSFORMER) return out;
+    out.self_layers += c->cross_layers;
+    out.cross_layers = 0;
+    out.sink = 0;
+    out.rope_theta = transformer_theta;
+    return out;
 }

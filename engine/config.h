@@ -6,18 +6,19 @@
  * is ignored (folders carry keys for other programs), a key of the wrong type or range
  * is refused by name.
  *
- *   model_type              "clsa" (one set for all cross layers) | "yoco" (dense)   required
+ *   model_type              "clsa" (one set for all cross layers) | "yoco" (dense) |
+ *                           "yoco-perlayer" (a set for each) | "transformer"         required
  *   hidden_size             multiple of 16, 16..32768                                required
  *   intermediate_size       multiple of 16, 16..32768                                required
- *   num_self_layers         1..256                                                   required
- *   num_cross_layers        1..256                                                   required
+ *   num_self_layers         1..256; transformer: all its layers                      required
+ *   num_cross_layers        1..256, yoco-perlayer: 1..128; transformer: 0            required
  *   num_attention_heads     1..128                                                   required
  *   num_key_value_heads     divides num_attention_heads                              required
  *   head_dim                multiple of 16, 16..256                                  required
  *   vocab_size              1..4194304                                               required
- *   sliding_window          1..65536                                                 512
+ *   sliding_window          1..65536; transformer: unused                            512
  *   document_sink           0..65536: first tokens of a document, always visible     0
- *   rope_theta              > 1                                                      10000
+ *   rope_theta              > 1                              10000; transformer: 500000
  *   rope_layout             "half_split" | "interleaved"                             half_split
  *   rope_global             bool: RoPE on the shared K and cross Q too (YOCO, 2024)  false
  *   rms_norm_eps            > 0                                                      1e-5
@@ -56,7 +57,15 @@ enum {
     CN_CONFIG_BYTES_MAX = 1 << 20,
 };
 
-typedef enum { CN_ARM_CLSA, CN_ARM_YOCO } cn_arm;
+/* The same dimensions with four ways to attend.  The last two exist to be measured against:
+ * no pages are kept for them, and no session runs on them.
+ *
+ *   CLSA           one top-k set a token, used by every cross layer (arXiv:2606.06467)
+ *   YOCO           cross layers attend to all tokens (arXiv:2405.05254)
+ *   YOCO_PERLAYER  each cross layer has its own index: keys W h, query W RMSNorm(x)
+ *   TRANSFORMER    every layer attends to all tokens, with K and V of its own */
+typedef enum { CN_ARM_CLSA, CN_ARM_YOCO, CN_ARM_YOCO_PERLAYER, CN_ARM_TRANSFORMER } cn_arm;
+enum { CN_ARM_COUNT = CN_ARM_TRANSFORMER + 1 };
 
 typedef struct cn_role {
     char    name[CN_ROLE_NAME_BYTES];
@@ -111,9 +120,27 @@ cn_err cn_config_parse(cn_config *out, const char *text, size_t bytes, cn_diag *
 /* The token of role `name`; -1 if the model has no such role. */
 int32_t cn_config_role(const cn_config *c, const char *name);
 
+/* "clsa", ...: the model_type.  Static storage. */
+const char *cn_arm_name(cn_arm arm);
+
+/* The model of another arm with the dimensions of `c`: a transformer gets as many layers as
+ * both decoders have together, rope_theta 500000 and no sink.  A transformer's own config does
+ * not say where the decoders part: from it there is no way back (asserted). */
+cn_config cn_config_as_arm(const cn_config *c, cn_arm arm);
+
+/* Sets of index keys: one, or one for each cross layer, or none. */
+static inline int32_t cn_config_index_sources(const cn_config *c) {
+    return c->arm == CN_ARM_CLSA ? 1 : c->arm == CN_ARM_YOCO_PERLAYER ? c->cross_layers : 0;
+}
+
 /* Whether the arm needs index keys. */
 static inline bool cn_config_has_index(const cn_config *c) {
-    return c->arm == CN_ARM_CLSA;
+    return cn_config_index_sources(c) > 0;
+}
+
+/* Whether pages of such a model are kept and sessions run on it. */
+static inline bool cn_config_has_sessions(const cn_config *c) {
+    return c->arm == CN_ARM_CLSA || c->arm == CN_ARM_YOCO;
 }
 
 CN_C_END

@@ -7,6 +7,8 @@
  */
 #include "engine/engine_int.h"
 
+#include "base/rand.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -15,8 +17,9 @@ static int64_t pages_of(int64_t tokens) {
 }
 
 static void layout(cn_doc *doc, const cn_config *c, int32_t sink) {
-    doc->window = cn_block_take(&doc->block, c->self_layers * (int64_t)sizeof(cn_window));
-    for (int32_t l = 0; l < c->self_layers; l++) {
+    const int32_t windows = c->arm == CN_ARM_TRANSFORMER ? 0 : c->self_layers;
+    if (windows) doc->window = cn_block_take(&doc->block, windows * (int64_t)sizeof(cn_window));
+    for (int32_t l = 0; l < windows; l++) {
         cn_window w = {.kv_heads = c->kv_heads,
                        .head_dim = c->head_dim,
                        .window = c->window,
@@ -26,8 +29,8 @@ static void layout(cn_doc *doc, const cn_config *c, int32_t sink) {
         w.v = cn_block_take(&doc->block, cn_window_elems(&w) * (int64_t)sizeof(cn_bf16));
         if (doc->window) doc->window[l] = w;
     }
-    doc->pages =
-        cn_block_take(&doc->block, pages_of(doc->tokens_max) * cn_page_bytes(&doc->engine->shape));
+    doc->pages = cn_block_take(&doc->block, doc->engine->page_layers * doc->pages_max *
+                                                cn_page_bytes(&doc->engine->shape));
 }
 
 cn_err cn_doc_create(cn_doc **out, cn_engine *e, int64_t tokens_max, bool has_sink, cn_diag *diag) {
@@ -39,6 +42,7 @@ cn_err cn_doc_create(cn_doc **out, cn_engine *e, int64_t tokens_max, bool has_si
     if (!doc) return CN_FAIL(diag, CN_ENOMEM, "no memory for a document");
     doc->engine = e;
     doc->tokens_max = tokens_max;
+    doc->pages_max = pages_of(tokens_max);
     const cn_config *c = &e->model->config;
     const int32_t    sink = has_sink ? c->sink : 0;
     layout(doc, c, sink);
@@ -67,21 +71,18 @@ int64_t cn_doc_tokens(const cn_doc *doc) {
 }
 
 int64_t cn_doc_pages(const cn_doc *doc) {
-    return pages_of(doc->tokens);
+    return doc->window ? pages_of(doc->tokens) : 0;
 }
 
 cn_page_ref cn_doc_page(const cn_doc *doc, int64_t i) {
     cn_assert(i >= 0 && i < cn_doc_pages(doc));
     const int64_t left = doc->tokens - i * CN_PAGE_TOKENS;
-    return (cn_page_ref){cn_doc_page_body(doc, i),
+    return (cn_page_ref){cn_doc_page_body(doc, 0, i),
                          left < CN_PAGE_TOKENS ? (int32_t)left : CN_PAGE_TOKENS};
 }
 
-void cn_doc_clear_tail(cn_doc *doc) {
-    const cn_page_shape *shape = &doc->engine->shape;
-    const int32_t        first = (int32_t)(doc->tokens % CN_PAGE_TOKENS);
-    if (first == 0) return; // the next page is zeroed when it is begun
-    uint8_t *body = cn_doc_page_body(doc, doc->tokens / CN_PAGE_TOKENS);
+/* Zero the slots from `first` on. */
+static void clear_slots(uint8_t *body, const cn_page_shape *shape, int32_t first) {
     memset(body + cn_page_row_offset(shape, first), 0,
            (size_t)((CN_PAGE_TOKENS - first) * cn_page_row_bytes(shape)));
     for (int32_t source = 0; source < shape->sources; source++) {
@@ -90,6 +91,14 @@ void cn_doc_clear_tail(cn_doc *doc) {
             for (int32_t dim = 0; dim < shape->index_dim; dim++)
                 keys[cn_page_key_elem(shape, token, dim)] = 0;
     }
+}
+
+void cn_doc_clear_tail(cn_doc *doc) {
+    const int32_t first = (int32_t)(doc->tokens % CN_PAGE_TOKENS);
+    if (first == 0) return; // the next page is zeroed when it is begun
+    for (int32_t layer = 0; layer < doc->engine->page_layers; layer++)
+        clear_slots(cn_doc_page_body(doc, layer, doc->tokens / CN_PAGE_TOKENS), &doc->engine->shape,
+                    first);
 }
 
 /* What the next token of a document of `tokens` tokens sees: [0, sink) and [from, tokens). */
@@ -136,6 +145,7 @@ static void copy_position(const cn_window *w, int64_t position, cn_bf16 *row, bo
 }
 
 static void copy_window(const cn_doc *doc, int64_t tokens, cn_bf16 *state, bool save) {
+    if (!doc->window) return;
     const span    s = seen(doc, tokens);
     const int64_t count = span_count(s), row = 2 * doc->engine->shape.kv_dim;
     for (int32_t l = 0; l < doc->engine->model->config.self_layers; l++)
@@ -144,6 +154,7 @@ static void copy_window(const cn_doc *doc, int64_t tokens, cn_bf16 *state, bool 
 }
 
 int64_t cn_doc_window_bytes(const cn_doc *doc, int64_t tokens) {
+    if (!doc->window) return 0;
     return doc->engine->model->config.self_layers * span_count(seen(doc, tokens)) *
            cn_page_row_bytes(&doc->engine->shape);
 }
@@ -155,6 +166,10 @@ void cn_doc_window_save(const cn_doc *doc, void *out) {
 cn_err cn_doc_restore(cn_doc *doc, int64_t tokens, const cn_page_ref *page, int64_t pages,
                       const void *window, int64_t window_bytes, cn_diag *diag) {
     doc->tokens = 0;
+    if (!doc->window)
+        return CN_FAIL(diag, CN_EUNSUPPORTED,
+                       "%" PRId64 " tokens to restore: a transformer's documents are not kept",
+                       tokens);
     if (tokens < 0 || tokens > doc->tokens_max)
         return CN_FAIL(diag, CN_ETOOBIG, "%" PRId64 " tokens, the document has room for %" PRId64,
                        tokens, doc->tokens_max);
@@ -171,8 +186,31 @@ cn_err cn_doc_restore(cn_doc *doc, int64_t tokens, const cn_page_ref *page, int6
                            page[i].tokens, want);
     }
     for (int64_t i = 0; i < pages; i++)
-        memcpy(cn_doc_page_body(doc, i), page[i].body, (size_t)cn_page_bytes(&doc->engine->shape));
+        memcpy(cn_doc_page_body(doc, 0, i), page[i].body,
+               (size_t)cn_page_bytes(&doc->engine->shape));
     copy_window(doc, tokens, (cn_bf16 *)(uintptr_t)window, false);
     doc->tokens = tokens;
+    return CN_OK;
+}
+
+cn_err cn_doc_fill(cn_doc *doc, int64_t tokens, uint64_t seed, cn_diag *diag) {
+    const cn_page_shape *shape = &doc->engine->shape;
+    if (doc->window)
+        return CN_FAIL(diag, CN_EUNSUPPORTED, "%s: its documents are prefilled, not filled",
+                       cn_arm_name(doc->engine->model->config.arm));
+    const int64_t room =
+        doc->tokens_max < doc->engine->view_tokens ? doc->tokens_max : doc->engine->view_tokens;
+    if (tokens < 0 || tokens > room)
+        return CN_FAIL(diag, CN_ETOOBIG, "%" PRId64 " tokens, there is room for %" PRId64, tokens,
+                       room);
+    // Signs, and magnitudes of 0.5 to 2: two exponents of bf16 and all of the mantissa.
+    for (int32_t layer = 0; layer < doc->engine->page_layers; layer++)
+        for (int64_t page = 0; page < pages_of(tokens); page++) {
+            uint64_t *body = (uint64_t *)(void *)cn_doc_page_body(doc, layer, page);
+            for (int64_t i = 0; i < cn_page_bytes(shape) / (int64_t)sizeof(*body); i++)
+                body[i] = (cn_rand_next(&seed) & 0x80ff80ff80ff80ffu) | 0x3f003f003f003f00u;
+        }
+    doc->tokens = tokens;
+    cn_doc_clear_tail(doc);
     return CN_OK;
 }

@@ -11,6 +11,10 @@
  *
  * Rows of all slices go through the products together; attention, which is where
  * documents differ, goes slice by slice.
+ *
+ * The arms that this is measured against (config.h) are the same step: yoco routes nothing,
+ * yoco-perlayer routes in each cross layer, a transformer is a self-decoder that sees all
+ * its tokens and has nothing behind it.
  */
 #include "engine/engine_int.h"
 
@@ -69,6 +73,9 @@ static void layout(cn_engine *e) {
     const int64_t widest = max_i64(max_i64(c->hidden, q), c->ffn);
     s->matmul = cn_block_take(b, cn_matmul_scratch_bytes(R, (int32_t)widest));
     s->attend = cn_block_take(b, cn_attend_scratch_bytes(e->view_tokens, c->heads, c->head_dim));
+    const int64_t own = c->arm == CN_ARM_TRANSFORMER ? e->view_tokens / CN_PAGE_TOKENS + 1 : 0;
+    s->own_rows = cn_block_take(b, own * (int64_t)sizeof(*s->own_rows));
+    s->own_fill = cn_block_take(b, own * (int64_t)sizeof(*s->own_fill));
     s->topk = cn_block_take(b, cn_topk_scratch_bytes(e->view_tokens));
     s->sample = cn_block_take(b, cn_sample_scratch_bytes(c->vocab));
 }
@@ -104,7 +111,7 @@ static cn_err check_opts(const cn_engine_opts *o, cn_diag *diag) {
 static void set_sources(cn_engine *e, bool dense) {
     const cn_config *c = &e->model->config;
     for (int32_t l = 0; l < c->cross_layers; l++)
-        e->source[l] = cn_config_has_index(c) && !dense ? 0 : -1;
+        e->source[l] = !cn_config_has_index(c) || dense ? -1 : c->arm == CN_ARM_CLSA ? 0 : l;
 }
 
 cn_err cn_engine_set_routing(cn_engine *e, int32_t topk, bool dense, cn_diag *diag) {
@@ -124,11 +131,11 @@ cn_err cn_engine_open(cn_engine **out, const cn_engine_opts *opts, cn_diag *diag
     if (!e) return CN_FAIL(diag, CN_ENOMEM, "no memory for an engine");
 
     const cn_config *c = &opts->model->config;
-    const bool       has_index = cn_config_has_index(c);
     e->model = opts->model;
     e->shape = (cn_page_shape){.kv_dim = c->kv_heads * c->head_dim,
-                               .index_dim = has_index ? c->index_dim : 0,
-                               .sources = has_index ? 1 : 0};
+                               .index_dim = cn_config_has_index(c) ? c->index_dim : 0,
+                               .sources = cn_config_index_sources(c)};
+    e->page_layers = c->arm == CN_ARM_TRANSFORMER ? c->self_layers : 1;
     e->view_tokens = opts->view_tokens ? opts->view_tokens : VIEW_TOKENS_DEFAULT;
     e->topk = opts->topk ? opts->topk : c->index_topk;
     const int64_t set_max = (int64_t)e->topk + c->index_local;
@@ -296,12 +303,101 @@ static void embed(cn_engine *e, const cn_slice *slice, int32_t slices) {
     if (c->embed_norm) norm(e, e->s.x, e->s.x, NULL, row);
 }
 
-static void self_layer(cn_engine *e, int32_t l, const cn_slice *slice, int32_t slices,
-                       int64_t rows) {
+/* Rows from `row` on see the last `window` tokens of their document, and its sink. */
+static void attend_window(cn_engine *e, int32_t l, const cn_slice *slice, int64_t row) {
+    const cn_config *c = &e->model->config;
+    const cn_window *w = &slice->doc->window[l];
+    const int64_t    stride = e->s.in_stride, q_dim = (int64_t)c->heads * c->head_dim;
+    const float     *q = e->s.in + row * stride, *k = q + q_dim;
+    must(e->ops.window_append(&(cn_window_append_args){.w = w,
+                                                       .k = k,
+                                                       .v = k + e->shape.kv_dim,
+                                                       .stride = stride,
+                                                       .first = slice->doc->tokens,
+                                                       .rows = slice->tokens},
+                              e->pool));
+    must(e->ops.window_attend(&(cn_window_attend_args){.w = w,
+                                                       .out = e->s.att + row * q_dim,
+                                                       .q = q,
+                                                       .out_stride = q_dim,
+                                                       .q_stride = stride,
+                                                       .first = slice->doc->tokens,
+                                                       .rows = slice->tokens,
+                                                       .heads = c->heads,
+                                                       .scale = 1 / sqrtf((float)c->head_dim)},
+                              e->pool));
+}
+
+/* Rows of K|V (and index keys) into the slots of the document's pages that follow its tokens. */
+static void put_pages(cn_engine *e, int32_t layer, const cn_slice *slice, const float *kv,
+                      int64_t stride) {
+    const cn_page_shape *shape = &e->shape;
+    for (int32_t done = 0; done < slice->tokens;) {
+        const int64_t at = slice->doc->tokens + done;
+        const int32_t first = (int32_t)(at % CN_PAGE_TOKENS);
+        const int32_t room = CN_PAGE_TOKENS - first, left = slice->tokens - done;
+        const int32_t rows = left < room ? left : room;
+        const float  *from = kv + done * stride;
+        uint8_t      *body = cn_doc_page_body(slice->doc, layer, at / CN_PAGE_TOKENS);
+        if (first == 0) memset(body, 0, (size_t)cn_page_bytes(shape));
+        must(e->ops.page_put(
+            &(cn_page_put_args){.page = body,
+                                .shape = shape,
+                                .kv = from,
+                                .keys = shape->sources ? from + 2 * shape->kv_dim : NULL,
+                                .stride = stride,
+                                .first = first,
+                                .rows = rows},
+            e->pool));
+        done += rows;
+    }
+}
+
+static cn_attend_head attend_head(const cn_engine *e, float *out, const float *q) {
+    const cn_config *c = &e->model->config;
+    return (cn_attend_head){.out = out,
+                            .q = q,
+                            .scratch = e->s.attend,
+                            .heads = c->heads,
+                            .kv_heads = c->kv_heads,
+                            .head_dim = c->head_dim,
+                            .scale = 1 / sqrtf((float)c->head_dim)};
+}
+
+/* Rows from `row` on see all tokens of their document up to themselves, with the K and V of this
+ * layer: one pass over its pages for each row, so that a row's bits are those of a decode step. */
+static void attend_before(cn_engine *e, int32_t l, const cn_slice *slice, int64_t row) {
+    const cn_config *c = &e->model->config;
+    const int64_t    stride = e->s.in_stride, q_dim = (int64_t)c->heads * c->head_dim;
+    const float     *q = e->s.in + row * stride;
+    put_pages(e, l, slice, q + q_dim, stride);
+    for (int64_t at = 0; at < slice->doc->tokens + slice->tokens; at += CN_PAGE_TOKENS) {
+        const uint8_t *body = cn_doc_page_body(slice->doc, l, at / CN_PAGE_TOKENS);
+        e->s.own_rows[at / CN_PAGE_TOKENS] =
+            (const cn_bf16 *)(body + cn_page_row_offset(&e->shape, 0));
+        e->s.own_fill[at / CN_PAGE_TOKENS] = CN_PAGE_TOKENS;
+    }
+    for (int64_t i = 0; i < slice->tokens; i++) {
+        const int64_t count = slice->doc->tokens + i + 1, last = (count - 1) / CN_PAGE_TOKENS;
+        e->s.own_fill[last] = (int32_t)(count - last * CN_PAGE_TOKENS);
+        must(e->ops.attend_dense(
+            &(cn_attend_dense_args){
+                .head = attend_head(e, e->s.att + (row + i) * q_dim, q + i * stride),
+                .page_rows = e->s.own_rows,
+                .page_tokens = e->s.own_fill,
+                .pages = last + 1,
+                .count = count},
+            e->pool));
+    }
+}
+
+static void self_layer(cn_engine *e, int32_t l, const cn_slice *slice, int32_t slices, int64_t rows,
+                       cn_step_stats *stats) {
     const cn_config *c = &e->model->config;
     const cn_layer  *layer = &e->model->self[l];
+    const bool       sees_all = c->arm == CN_ARM_TRANSFORMER;
     const int64_t    stride = e->s.in_stride, q_dim = (int64_t)c->heads * c->head_dim;
-    float           *q = e->s.in, *k = q + q_dim, *v = k + e->shape.kv_dim;
+    float           *q = e->s.in, *k = q + q_dim;
 
     norm(e, e->s.n, e->s.x, layer->attn_norm, rows);
     matmul(e, q, stride, e->s.n, c->hidden, &layer->in, rows, false);
@@ -312,30 +408,24 @@ static void self_layer(cn_engine *e, int32_t l, const cn_slice *slice, int32_t s
     rope(e, q, stride, c->heads, e->s.cos, e->s.sin, rows);
     rope(e, k, stride, c->kv_heads, e->s.cos, e->s.sin, rows);
 
-    int64_t row = 0;
+    const int64_t begin = cn_clock_ns();
+    int64_t       row = 0;
     for (int32_t i = 0; i < slices; i++) {
-        const cn_window *w = &slice[i].doc->window[l];
-        must(e->ops.window_append(&(cn_window_append_args){.w = w,
-                                                           .k = k + row * stride,
-                                                           .v = v + row * stride,
-                                                           .stride = stride,
-                                                           .first = slice[i].doc->tokens,
-                                                           .rows = slice[i].tokens},
-                                  e->pool));
-        must(e->ops.window_attend(&(cn_window_attend_args){.w = w,
-                                                           .out = e->s.att + row * q_dim,
-                                                           .q = q + row * stride,
-                                                           .out_stride = q_dim,
-                                                           .q_stride = stride,
-                                                           .first = slice[i].doc->tokens,
-                                                           .rows = slice[i].tokens,
-                                                           .heads = c->heads,
-                                                           .scale = 1 / sqrtf((float)c->head_dim)},
-                                  e->pool));
+        if (sees_all)
+            attend_before(e, l, &slice[i], row);
+        else
+            attend_window(e, l, &slice[i], row);
         row += slice[i].tokens;
     }
+    *(sees_all ? &stats->attend_ns : &stats->window_ns) += cn_clock_ns() - begin;
+
     matmul(e, e->s.x, c->hidden, e->s.att, q_dim, &layer->o, rows, true);
     feed_forward(e, e->s.x, layer, rows);
+    row = 0;
+    for (int32_t i = 0; i < slices; i++) {
+        tap(e, CN_TAP_SELF, i, l, e->s.x + row * c->hidden, slice[i].tokens, c->hidden);
+        row += slice[i].tokens;
+    }
 }
 
 static bool are_finite(const float *x, int64_t count) {
@@ -347,31 +437,6 @@ static bool are_finite(const float *x, int64_t count) {
         most = bits > most ? bits : most;
     }
     return most < 0x7f800000;
-}
-
-/* Rows from `row` on into the slots of the document's pages that follow its tokens. */
-static void put_pages(cn_engine *e, const cn_slice *slice, int64_t row) {
-    const cn_page_shape *shape = &e->shape;
-    const int64_t        stride = e->s.shared_stride;
-    for (int32_t done = 0; done < slice->tokens;) {
-        const int64_t at = slice->doc->tokens + done;
-        const int32_t first = (int32_t)(at % CN_PAGE_TOKENS);
-        const int32_t room = CN_PAGE_TOKENS - first, left = slice->tokens - done;
-        const int32_t rows = left < room ? left : room;
-        uint8_t      *body = cn_doc_page_body(slice->doc, at / CN_PAGE_TOKENS);
-        const float  *kv = e->s.shared + (row + done) * stride;
-        if (first == 0) memset(body, 0, (size_t)cn_page_bytes(shape));
-        must(e->ops.page_put(
-            &(cn_page_put_args){.page = body,
-                                .shape = shape,
-                                .kv = kv,
-                                .keys = shape->sources ? kv + 2 * shape->kv_dim : NULL,
-                                .stride = stride,
-                                .first = first,
-                                .rows = rows},
-            e->pool));
-        done += rows;
-    }
 }
 
 /* h, then K, V and index keys of all rows into the pages. */
@@ -387,7 +452,8 @@ static cn_err share(cn_engine *e, const cn_slice *slice, int32_t slices, int64_t
         head_norm(e, e->s.shared, stride, c->kv_heads, c->head_dim, m->shared_k_norm, rows);
     if (c->rope_global) rope(e, e->s.shared, stride, c->kv_heads, e->s.cos, e->s.sin, rows);
     if (e->shape.sources && c->index_key_norm)
-        head_norm(e, e->s.shared + 2 * e->shape.kv_dim, stride, 1, c->index_dim, NULL, rows);
+        head_norm(e, e->s.shared + 2 * e->shape.kv_dim, stride, e->shape.sources, c->index_dim,
+                  NULL, rows);
     if (!are_finite(e->s.shared, rows * stride))
         return CN_FAIL(diag, CN_ENUMERIC,
                        "the model computed a K, V or index key that is not finite");
@@ -395,7 +461,7 @@ static cn_err share(cn_engine *e, const cn_slice *slice, int32_t slices, int64_t
     int64_t row = 0;
     for (int32_t i = 0; i < slices; i++) {
         tap(e, CN_TAP_H, i, 0, e->s.n + row * c->hidden, slice[i].tokens, c->hidden);
-        put_pages(e, &slice[i], row);
+        put_pages(e, 0, &slice[i], e->s.shared + row * stride, stride);
         row += slice[i].tokens;
     }
     return CN_OK;
@@ -423,56 +489,65 @@ static void find_rows(const cn_bf16 **rows, const cn_view *view, const cn_page_s
     }
 }
 
-/* Scores, S and its row addresses for sequence `b`. */
-static cn_err route(cn_engine *e, const cn_slice *slice, seq *sq, int32_t b, cn_diag *diag) {
+/* Scores, S and its row addresses for sequence `b`, whose index query is made. */
+static cn_err find_set(cn_engine *e, int32_t source, const cn_slice *slice, seq *sq, int32_t b,
+                       cn_diag *diag) {
     const cn_config *c = &e->model->config;
     cn_view         *view = slice[sq->slice].view;
     const float     *query = e->s.query + b * e->s.query_stride;
     const float     *weight = query + (int64_t)c->index_heads * c->index_dim;
-    must(e->ops.index_scan(&(cn_index_scan_args){.scores = e->s.scores,
-                                                 .q = query,
-                                                 .weight = c->index_weighted ? weight : NULL,
-                                                 .page_keys = view->page_keys,
-                                                 .page_tokens = view->page_tokens,
-                                                 .pages = sq->pages,
-                                                 .count = sq->tokens,
-                                                 .heads = c->index_heads,
-                                                 .dim = c->index_dim,
-                                                 .act = c->index_act},
-                           e->pool));
-    tap(e, CN_TAP_SCORES, sq->slice, 0, e->s.scores, 1, sq->tokens);
+    must(e->ops.index_scan(
+        &(cn_index_scan_args){.scores = e->s.scores,
+                              .q = query,
+                              .weight = c->index_weighted ? weight : NULL,
+                              .page_keys = view->page_keys + source * view->pages_max,
+                              .page_tokens = view->page_tokens,
+                              .pages = sq->pages,
+                              .count = sq->tokens,
+                              .heads = c->index_heads,
+                              .dim = c->index_dim,
+                              .act = c->index_act},
+        e->pool));
+    tap(e, CN_TAP_SCORES, sq->slice, source, e->s.scores, 1, sq->tokens);
 
     // The last index_local tokens are always in S; the top k come from the older ones.
     const int64_t local = c->index_local < sq->tokens ? c->index_local : sq->tokens;
     const int64_t older = sq->tokens - local;
     const int64_t top = older < e->topk ? older : e->topk;
     cn_err        err = e->ops.topk(&(cn_topk_args){.set = e->s.set,
-                                                    .threshold_out = &view->guess,
+                                                    .threshold_out = &view->guess[source],
                                                     .scores = e->s.scores,
                                                     .scratch = e->s.topk,
                                                     .count = older,
                                                     .k = e->topk,
-                                                    .guess = view->guess},
+                                                    .guess = view->guess[source]},
                                     e->pool);
     if (err) return CN_FAIL(diag, err, "an index score of %" PRId64 " tokens is NaN", older);
     for (int64_t i = 0; i < local; i++) e->s.set[top + i] = (int32_t)(older + i);
     sq->count = top + local;
-    tap(e, CN_TAP_SET, sq->slice, 0, e->s.set, 1, sq->count);
+    tap(e, CN_TAP_SET, sq->slice, source, e->s.set, 1, sq->count);
     find_rows(e->s.rows + (int64_t)b * e->set_max, view, &e->shape, e->s.set, sq->count);
     return CN_OK;
 }
 
+/* S of every sequence from the keys of `source`; the index queries are made of the rows of x. */
+static cn_err route(cn_engine *e, int32_t source, const cn_weight *query, const float *x,
+                    const cn_slice *slice, seq *sq, int32_t seqs, cn_step_stats *stats,
+                    cn_diag *diag) {
+    const int64_t begin = cn_clock_ns();
+    matmul(e, e->s.query, e->s.query_stride, x, e->model->config.hidden, query, seqs, false);
+    for (int32_t b = 0; b < seqs; b++) {
+        CN_TRY(find_set(e, source, slice, &sq[b], b, diag));
+        stats->scored += sq[b].tokens;
+    }
+    stats->route_ns += cn_clock_ns() - begin;
+    return CN_OK;
+}
+
 static void attend(cn_engine *e, const cn_slice *slice, const seq *sq, int32_t b, bool dense) {
-    const cn_config     *c = &e->model->config;
-    const int64_t        q_dim = (int64_t)c->heads * c->head_dim;
+    const int64_t        q_dim = (int64_t)e->model->config.heads * e->model->config.head_dim;
     const cn_view       *view = slice[sq->slice].view;
-    const cn_attend_head head = {.out = e->s.att + b * q_dim,
-                                 .q = e->s.in + b * q_dim,
-                                 .scratch = e->s.attend,
-                                 .heads = c->heads,
-                                 .kv_heads = c->kv_heads,
-                                 .head_dim = c->head_dim,
-                                 .scale = 1 / sqrtf((float)c->head_dim)};
+    const cn_attend_head head = attend_head(e, e->s.att + b * q_dim, e->s.in + b * q_dim);
     if (dense)
         must(e->ops.attend_dense(&(cn_attend_dense_args){.head = head,
                                                          .page_rows = view->page_rows,
@@ -488,14 +563,16 @@ static void attend(cn_engine *e, const cn_slice *slice, const seq *sq, int32_t b
 }
 
 /* x of the `seqs` last tokens is in s.cross; leaves what goes to the output matrix there. */
-static void cross_layer(cn_engine *e, int32_t l, const cn_slice *slice, const seq *sq, int32_t seqs,
-                        cn_step_stats *stats) {
+static cn_err cross_layer(cn_engine *e, int32_t l, const cn_slice *slice, seq *sq, int32_t seqs,
+                          cn_step_stats *stats, cn_diag *diag) {
     const cn_config *c = &e->model->config;
     const cn_layer  *layer = &e->model->cross[l];
     const int64_t    q_dim = (int64_t)c->heads * c->head_dim, half = c->head_dim / 2;
-    const int64_t    begin = cn_clock_ns();
+    const int64_t    begin = cn_clock_ns(), routed = stats->route_ns;
 
     norm(e, e->s.n, e->s.cross, layer->attn_norm, seqs);
+    if (layer->query.rows && e->source[l] >= 0)
+        CN_TRY(route(e, e->source[l], &layer->query, e->s.n, slice, sq, seqs, stats, diag));
     matmul(e, e->s.in, q_dim, e->s.n, c->hidden, &layer->in, seqs, false);
     if (c->qk_norm_cross) head_norm(e, e->s.in, q_dim, c->heads, c->head_dim, layer->q_norm, seqs);
     if (c->rope_global)
@@ -515,16 +592,25 @@ static void cross_layer(cn_engine *e, int32_t l, const cn_slice *slice, const se
     for (int32_t b = 0; b < seqs; b++)
         tap(e, CN_TAP_CROSS, sq[b].slice, l, e->s.cross + (int64_t)b * c->hidden, 1, c->hidden);
     stats->attend_ns += attend_end - attend_begin;
-    stats->cross_ns += cn_clock_ns() - attend_end + attend_begin - begin;
+    stats->cross_ns +=
+        cn_clock_ns() - attend_end + attend_begin - begin - (stats->route_ns - routed);
+    return CN_OK;
+}
+
+/* Bytes of pages that the step's queries read. */
+static void count_reads(const cn_engine *e, const seq *sq, int32_t seqs, cn_step_stats *stats) {
+    const cn_config *c = &e->model->config;
+    const int64_t    layers = c->arm == CN_ARM_TRANSFORMER ? c->self_layers : c->cross_layers;
+    for (int32_t b = 0; b < seqs; b++) stats->selected += sq[b].count ? sq[b].count : sq[b].tokens;
+    stats->key_bytes = stats->scored * e->shape.index_dim * (int64_t)sizeof(cn_bf16);
+    stats->bytes = stats->key_bytes + stats->selected * cn_page_row_bytes(&e->shape) * layers;
 }
 
 static cn_err cross(cn_engine *e, cn_slice *slice, seq *sq, int32_t seqs, cn_step_stats *stats,
                     cn_diag *diag) {
     const cn_model  *m = e->model;
     const cn_config *c = &m->config;
-    const int64_t    d = c->hidden, begin = cn_clock_ns();
-    bool             needs_set = false;
-    for (int32_t l = 0; l < c->cross_layers; l++) needs_set |= e->source[l] >= 0;
+    const int64_t    d = c->hidden;
 
     for (int32_t b = 0; b < seqs; b++) {
         memcpy(e->s.cross + b * d, e->s.x + sq[b].row * d, (size_t)d * sizeof(float));
@@ -533,20 +619,11 @@ static cn_err cross(cn_engine *e, cn_slice *slice, seq *sq, int32_t seqs, cn_ste
                               slice[sq[b].slice].doc->tokens + slice[sq[b].slice].tokens,
                               &sq[b].pages, &sq[b].tokens, diag));
     }
-    if (needs_set) {
-        matmul(e, e->s.query, e->s.query_stride, e->s.h, d, &m->index_query, seqs, false);
-        for (int32_t b = 0; b < seqs; b++) {
-            CN_TRY(route(e, slice, &sq[b], b, diag));
-            stats->scored += sq[b].tokens;
-        }
-    }
-    for (int32_t b = 0; b < seqs; b++) stats->selected += needs_set ? sq[b].count : sq[b].tokens;
-    stats->bytes =
-        stats->scored * e->shape.sources * e->shape.index_dim * (int64_t)sizeof(cn_bf16) +
-        stats->selected * cn_page_row_bytes(&e->shape) * c->cross_layers;
-    stats->route_ns += cn_clock_ns() - begin;
-
-    for (int32_t l = 0; l < c->cross_layers; l++) cross_layer(e, l, slice, sq, seqs, stats);
+    if (m->index_query.rows && e->source[0] >= 0)
+        CN_TRY(route(e, 0, &m->index_query, e->s.h, slice, sq, seqs, stats, diag));
+    for (int32_t l = 0; l < c->cross_layers; l++)
+        CN_TRY(cross_layer(e, l, slice, sq, seqs, stats, diag));
+    count_reads(e, sq, seqs, stats);
 
     const int64_t head_begin = cn_clock_ns();
     norm(e, e->s.n, e->s.cross, m->final_norm, seqs);
@@ -578,6 +655,10 @@ static cn_err check_slice(const cn_engine *e, const cn_slice *slice, int32_t i, 
         return CN_FAIL(diag, CN_ETOOBIG,
                        "slice %d: %d tokens behind %" PRId64 ", the document has room for %" PRId64,
                        i, s->tokens, s->doc->tokens, s->doc->tokens_max);
+    if (e->model->config.arm == CN_ARM_TRANSFORMER && s->doc->tokens + s->tokens > e->view_tokens)
+        return CN_FAIL(diag, CN_ETOOBIG,
+                       "slice %d: %d tokens behind %" PRId64 ", the engine's limit is %" PRId64, i,
+                       s->tokens, s->doc->tokens, e->view_tokens);
     for (int32_t t = 0; t < s->tokens; t++)
         if (s->token[t] < 0 || s->token[t] >= vocab)
             return CN_FAIL(diag, CN_EINVAL, "slice %d: token %d is %d, the vocabulary has %d", i, t,
@@ -595,9 +676,12 @@ static cn_err run(cn_engine *e, cn_slice *slice, int32_t slices, int64_t rows, s
     const int64_t begin = cn_clock_ns();
     embed(e, slice, slices);
     for (int32_t l = 0; l < e->model->config.self_layers; l++)
-        self_layer(e, l, slice, slices, rows);
-    CN_TRY(share(e, slice, slices, rows, diag));
-    stats->self_ns = cn_clock_ns() - begin;
+        self_layer(e, l, slice, slices, rows, stats);
+    if (e->model->shared.rows)
+        CN_TRY(share(e, slice, slices, rows, diag));
+    else if (!are_finite(e->s.x, rows * e->model->config.hidden))
+        return CN_FAIL(diag, CN_ENUMERIC, "the model computed a state that is not finite");
+    stats->self_ns = cn_clock_ns() - begin - stats->attend_ns;
     return seqs ? cross(e, slice, sq, seqs, stats, diag) : CN_OK;
 }
 

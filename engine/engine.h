@@ -15,6 +15,9 @@
  * set S, used by every cross layer (arXiv:2606.06467, section 3).  A decode step is a
  * slice of one token.  Several sequences make one step with several slices.
  *
+ * The arms that CLSA is measured against (config.h) run here too.  A transformer has no pages
+ * of its own to hand out: its documents are whole sequences, in views without other pages.
+ *
  * Same bits: on one instruction-set path the pages and logits of a slice depend on its
  * document's tokens and its view alone: not on the other slices of the step, on how the
  * tokens were cut into steps, or on the number of threads.
@@ -50,7 +53,7 @@ typedef struct cn_engine_opts {
     int32_t         threads;     // 0: one for each core
     int64_t         view_tokens; // most tokens of a view, its conversation counted; 0: 262,144
     int32_t         topk;        // size of S; 0: the model's index_topk
-    bool            dense;       // attend to all tokens: CLSA's weights run as YOCO
+    bool            dense;       // attend to all tokens: weights with an index run as YOCO
 } cn_engine_opts;
 
 /* Reserve an engine for a model.
@@ -108,7 +111,7 @@ void   cn_doc_free(cn_doc *doc); // NULL is allowed
 /* Empty again; memory is kept. */
 void    cn_doc_reset(cn_doc *doc);
 int64_t cn_doc_tokens(const cn_doc *doc);
-int64_t cn_doc_pages(const cn_doc *doc);
+int64_t cn_doc_pages(const cn_doc *doc); // 0 in a transformer
 /* Page i, complete but for a last one that may still grow.  The bytes stay where they are
  * until the document is reset or freed; slots behind `tokens` are zero. */
 cn_page_ref cn_doc_page(const cn_doc *doc, int64_t i);
@@ -127,9 +130,17 @@ void cn_doc_window_save(const cn_doc *doc, void *out);
  *   window  `window_bytes` bytes
  *
  * CN_EINVAL   counts that disagree; the diag gives both numbers.  The document is empty.
- * CN_ETOOBIG  more tokens than the document has room for. */
+ * CN_ETOOBIG  more tokens than the document has room for.
+ * CN_EUNSUPPORTED  a transformer's document. */
 cn_err cn_doc_restore(cn_doc *doc, int64_t tokens, const cn_page_ref *page, int64_t pages,
                       const void *window, int64_t window_bytes, cn_diag *diag) CN_MUST_CHECK;
+
+/* For benches: a transformer's document as if `tokens` tokens had been prefilled, with random K
+ * and V in every layer (the same for the same seed): at full length a prefill takes minutes.
+ *
+ * CN_ETOOBIG       more tokens than the document or the engine's views have room for.
+ * CN_EUNSUPPORTED  another arm: prefill it. */
+cn_err cn_doc_fill(cn_doc *doc, int64_t tokens, uint64_t seed, cn_diag *diag) CN_MUST_CHECK;
 
 /* ---- Views ------------------------------------------------------------------------ */
 
@@ -143,6 +154,7 @@ void   cn_view_free(cn_view *view); // NULL is allowed
  *
  * CN_ETOOBIG  over pages_max or the engine's view_tokens; the diag gives both numbers.
  * CN_EINVAL   a page that is not aligned or has no tokens.
+ * CN_EUNSUPPORTED  pages for a transformer: its K and V depend on all that stands before.
  * On failure the view is as before. */
 cn_err cn_view_set(cn_view *view, const cn_page_ref *page, int64_t pages,
                    cn_diag *diag) CN_MUST_CHECK;
@@ -164,14 +176,16 @@ typedef struct cn_slice {
 typedef struct cn_step_stats {
     int64_t wall_ns;
     int64_t self_ns;   // embedding, self-decoder, shared K, V and index keys
+    int64_t window_ns; // of self_ns: its windows
     int64_t route_ns;  // index query, scan, top-k, row addresses
-    int64_t attend_ns; // attention over S
+    int64_t attend_ns; // attention over S, or over all tokens: a transformer's in every layer
     int64_t cross_ns;  // the rest of the cross-decoder
     int64_t head_ns;   // final norm and output matrix
     int64_t rows;      // tokens appended
-    int64_t scored;    // index keys scored
+    int64_t scored;    // index keys scored, of all sources
+    int64_t key_bytes; // of these keys
     int64_t selected;  // rows attended, once a sequence
-    int64_t bytes;     // of pages read: keys scored, and rows in each cross layer
+    int64_t bytes;     // of pages read for logits: keys scored, and rows in each layer
 } cn_step_stats;
 
 /* Append the tokens of all slices and compute logits where a view is given.
@@ -208,13 +222,14 @@ typedef enum {
     CN_TAP_SCORES, // f32 [1, view tokens]: I of the slice's last token
     CN_TAP_SET,    // i32 [1, |S|]: positions in the view, ascending
     CN_TAP_CROSS,  // f32 [1, hidden]: x after a cross layer
+    CN_TAP_SELF,   // f32 [rows, hidden]: x of a slice's tokens after a self layer
     // With cn_engine_set_tap_probs, before CN_TAP_CROSS:
     CN_TAP_PROBS,    // f32 [heads, view tokens]: softmax of a cross layer over the whole view
     CN_TAP_ATTENDED, // f32 [heads, head_dim]: what its attention brought back
 } cn_tap_stage;
 
-/* `layer` is the cross layer for CN_TAP_CROSS, PROBS and ATTENDED, the index source for SCORES and
- * SET, else 0. */
+/* `layer` is the layer for SELF, CROSS, PROBS and ATTENDED, the index source for SCORES and SET,
+ * else 0. */
 typedef void (*cn_tap_fn)(void *ctx, cn_tap_stage stage, int32_t slice, int32_t layer,
                           const void *data, int64_t rows, int64_t cols);
 

@@ -28,11 +28,13 @@ typedef struct cn_scratch {
     float          *cos, *sin; // [R, head_dim / 2]
     float          *cross;     // [V, hidden] the residual stream of the cross-decoder
     float          *h;         // [V, hidden] shared state of the last tokens
-    float          *query;     // [V, query_stride] index q, then w
+    float          *query;     // [V, query_stride] index q, then w, of one source
     float          *logits;    // [V, logits_stride]
     float          *scores;    // [view_tokens]
     int32_t        *set;       // [set_max]
     const cn_bf16 **rows;      // [V, set_max] addresses of S
+    const cn_bf16 **own_rows;  // [pages of view_tokens] transformer: a document's pages in a layer
+    int32_t        *own_fill;  // likewise
     void           *matmul;    // for the widest product of R rows
     void           *attend;    // for all tokens of a view
     void           *topk;      // for all tokens of a view
@@ -49,6 +51,7 @@ struct cn_engine {
     int32_t         topk, topk_max;        // now; as opened
     int32_t         set_max;               // tokens of S at most
     int32_t         source[CN_LAYERS_MAX]; // cross layer -> index source whose set it uses; -1: all
+    int32_t         page_layers; // of a document's pages: 1; transformer: one for each layer
     cn_scratch      s;
     cn_block        block;
     cn_tap_fn       tap;
@@ -62,8 +65,9 @@ struct cn_doc {
     cn_engine *engine;
     int64_t    tokens;
     int64_t    tokens_max;
-    uint8_t   *pages;  // [ceil(tokens_max / 256), page bytes]
-    cn_window *window; // [self_layers]
+    int64_t    pages_max; // ceil(tokens_max / 256)
+    uint8_t   *pages;     // [page_layers, pages_max, page bytes]
+    cn_window *window;    // [self_layers]; NULL in a transformer
     cn_block   block;
 };
 
@@ -73,15 +77,15 @@ struct cn_view {
     int64_t         pages;       // of finished documents; entries behind them are a step's
     int64_t         tokens;      // of finished documents
     const cn_bf16 **page_rows;   // [pages_max]
-    const cn_bf16 **page_keys;   // [pages_max] of index source 0
+    const cn_bf16 **page_keys;   // [sources, pages_max]
     int32_t        *page_tokens; // [pages_max]
-    float           guess;       // the last threshold of top-k; NaN: none
+    float          *guess;       // [sources] the last threshold of top-k; NaN: none
     cn_block        block;
 };
 
-/* The page that token `token` of a document goes to. */
-static inline uint8_t *cn_doc_page_body(const cn_doc *doc, int64_t page) {
-    return doc->pages + page * cn_page_bytes(&doc->engine->shape);
+/* Page `page` of a document, in `layer` of page_layers. */
+static inline uint8_t *cn_doc_page_body(const cn_doc *doc, int32_t layer, int64_t page) {
+    return doc->pages + (layer * doc->pages_max + page) * cn_page_bytes(&doc->engine->shape);
 }
 
 /* The op table for an instruction-set path by name; NULL: the fastest that runs here.

@@ -4,7 +4,7 @@
  * The walk over the model (walk_model) is done twice: the first time it finds every
  * tensor, checks type and shape and adds up the bytes; the second time it fills.  So
  * nothing is allocated for a folder that is not this model, and what was planned is
- * what is used.
+ * what is used.  A random model is the same walk without tensors.
  */
 #include "engine/model.h"
 
@@ -12,6 +12,7 @@
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/rand.h"
 #include "engine/safetensors.h"
 
 #include <inttypes.h>
@@ -94,15 +95,44 @@ static bool is_float(cn_dtype dtype) {
 
 typedef struct builder {
     const cn_config     *c;
-    const cn_tensor_set *set;
+    const cn_tensor_set *set; // NULL: random weights
     cn_diag             *diag;
+    uint64_t             seed;
     uint8_t             *used;  // [tensors of the set]
     cn_block             block; // planned in the first walk
     int64_t              parameters;
-    int32_t              cols_max; // of float matrices
+    int32_t              cols_max; // of float matrices, and of all random ones
     float               *scratch;  // [CN_PANEL_ROWS, cols_max]; the second walk's, as is
     cn_bf16             *rounded;  // [CN_PANEL_ROWS, cols_max]
 } builder;
+
+/* ---- Random tensors --------------------------------------------------------------- */
+
+/* Evenly spread over -127..127 times a scale, or over the bf16 of the same range: a deviation of
+ * 1 / sqrt(cols) has a range of sqrt(3 / cols). */
+static void random_rows(builder *b, cn_weight *w) {
+    const float range = sqrtf(3 / (float)w->cols);
+    const bool  is_i8 = w->type == CN_WEIGHT_I8;
+    int8_t     *i8 = (int8_t *)b->scratch;
+    float       scale[CN_PANEL_ROWS];
+    for (int i = 0; i < CN_PANEL_ROWS; i++) scale[i] = range / 127;
+    for (int32_t r = 0; r < w->rows; r += CN_PANEL_ROWS) {
+        const int32_t n = w->rows - r < CN_PANEL_ROWS ? w->rows - r : CN_PANEL_ROWS;
+        const int64_t count = (int64_t)n * w->cols; // cols is a multiple of 16
+        for (int64_t i = 0; i < count; i += 8) {
+            const uint64_t bits = cn_rand_next(&b->seed);
+            for (int k = 0; k < 8; k++) {
+                const int8_t v = (int8_t)(bits >> 8 * k);
+                i8[i + k] = v == INT8_MIN ? 0 : v;
+            }
+        }
+        for (int64_t i = 0; !is_i8 && i < count; i++)
+            b->rounded[i] = cn_bf16_from_f32((float)i8[i] * scale[0]);
+        const cn_err err =
+            is_i8 ? cn_weight_pack(w, r, n, i8, scale) : cn_weight_pack(w, r, n, b->rounded, NULL);
+        cn_assert(err == CN_OK);
+    }
+}
 
 /* One tensor <prefix><name>.weight [rows, cols] of a packed matrix. */
 typedef struct part {
@@ -110,7 +140,7 @@ typedef struct part {
     int32_t     rows;
 } part;
 
-enum { PARTS_MAX = 3, SHAPE_BYTES = CN_SAFETENSORS_DIMS_MAX * 22 + 3 };
+enum { PARTS_MAX = 2 + CN_INDEX_SOURCES_MAX, SHAPE_BYTES = CN_SAFETENSORS_DIMS_MAX * 22 + 3 };
 
 /* "[512, 64]" */
 static const char *shape_text(char out[SHAPE_BYTES], const int64_t *dim, int32_t dims) {
@@ -161,6 +191,16 @@ static cn_err not_finite(const builder *b, const cn_tensor *t, int64_t at) {
                    at);
 }
 
+/* 1 everywhere; an optional one is absent. */
+static cn_err random_gain(builder *b, const float **out, int32_t heads, int32_t dim) {
+    if (heads > 0) return CN_OK;
+    float *to = cn_block_take(&b->block, dim * (int64_t)sizeof(float));
+    b->parameters += dim;
+    for (int32_t i = 0; to && i < dim; i++) to[i] = 1;
+    *out = to;
+    return CN_OK;
+}
+
 /* A gain: <prefix><name>.weight [dim]; with heads > 0 it is [heads, dim] or [dim],
  * repeated for each head. */
 static cn_err walk_vector(builder *b, const float **out, const char *prefix, const char *name,
@@ -169,6 +209,7 @@ static cn_err walk_vector(builder *b, const float **out, const char *prefix, con
     const cn_tensor *t;
     char             full[NAME_BYTES];
     *out = NULL;
+    if (!b->set) return random_gain(b, out, heads, dim);
     if (heads > 0) {
         look_up(b, &t, full, prefix, name, ".weight");
         if (!t) return CN_OK; // optional: a norm without gain
@@ -195,7 +236,11 @@ static cn_err walk_vector(builder *b, const float **out, const char *prefix, con
 static cn_err need_part(builder *b, const cn_tensor **weight, const cn_tensor **scale,
                         const char *prefix, const part *p, int32_t cols) {
     const int64_t dim[2] = {p->rows, cols};
-    *scale = NULL;
+    *weight = *scale = NULL;
+    if (!b->set) {
+        b->parameters += dim[0] * dim[1];
+        return CN_OK;
+    }
     CN_TRY(need(b, weight, prefix, p->name, ".weight", dim, 2));
     b->parameters += dim[0] * dim[1];
     if ((*weight)->dtype != CN_DTYPE_I8) return need_float(b, *weight);
@@ -262,16 +307,21 @@ static cn_err walk_matrix(builder *b, cn_weight *w, const char *prefix, int32_t 
                            weight[i]->name, cn_dtype_name(weight[i]->dtype), weight[0]->name,
                            cn_dtype_name(weight[0]->dtype));
     }
-    *w = (cn_weight){.type = scale[0] ? CN_WEIGHT_I8 : CN_WEIGHT_BF16, .rows = rows, .cols = cols};
+    const bool is_i8 = b->set ? scale[0] != NULL : b->c->int8_rows;
+    *w = (cn_weight){.type = is_i8 ? CN_WEIGHT_I8 : CN_WEIGHT_BF16, .rows = rows, .cols = cols};
     w->data = cn_block_take(&b->block, cn_weight_data_bytes(w->type, rows, cols));
     if (w->type == CN_WEIGHT_I8) {
         w->scale = cn_block_take(&b->block, cn_weight_panels(rows) * CN_PANEL_ROWS *
                                                 (int64_t)sizeof(*w->scale));
         w->sum = cn_block_take(&b->block,
                                cn_weight_panels(rows) * CN_PANEL_ROWS * (int64_t)sizeof(*w->sum));
-    } else if (cols > b->cols_max)
-        b->cols_max = cols;
+    }
+    if ((!is_i8 || !b->set) && cols > b->cols_max) b->cols_max = cols;
     if (!b->block.data) return CN_OK;
+    if (!b->set) {
+        random_rows(b, w);
+        return CN_OK;
+    }
     for (int32_t i = 0, first = 0; i < count; first += parts[i++].rows)
         CN_TRY(scale[i] ? pack_i8(b, w, first, parts[i].rows, weight[i], scale[i])
                         : pack_float(b, w, first, parts[i].rows, weight[i]));
@@ -279,6 +329,33 @@ static cn_err walk_matrix(builder *b, cn_weight *w, const char *prefix, int32_t 
 }
 
 #define PARTS(...) ((part[]){__VA_ARGS__}), sizeof((part[]){__VA_ARGS__}) / sizeof(part)
+
+/* The query of an index: q, then w. */
+static cn_err walk_query(builder *b, cn_weight *w, const char *prefix) {
+    const cn_config *c = b->c;
+    const part query[] = {{"index.q", c->index_heads * c->index_dim}, {"index.w", c->index_heads}};
+    return walk_matrix(b, w, prefix, c->hidden, query, c->index_weighted ? 2 : 1);
+}
+
+/* k|v and the key of each index source, and what norms go with them. */
+static cn_err walk_shared(builder *b, cn_model *m) {
+    const cn_config *c = b->c;
+    const int32_t    kv = c->kv_heads * c->head_dim, sources = cn_config_index_sources(c);
+    char             key[CN_INDEX_SOURCES_MAX][NAME_BYTES];
+    part             parts[PARTS_MAX] = {{"shared.k", kv}, {"shared.v", kv}};
+    for (int32_t i = 0; i < sources; i++) {
+        if (c->arm == CN_ARM_CLSA)
+            snprintf(key[i], NAME_BYTES, "index.k");
+        else
+            snprintf(key[i], NAME_BYTES, "cross.%d.index.k", (int)i);
+        parts[2 + i] = (part){key[i], c->index_dim};
+    }
+    CN_TRY(walk_vector(b, &m->shared_norm, "shared.", "norm", 0, c->hidden));
+    if (c->qk_norm_cross)
+        CN_TRY(walk_vector(b, &m->shared_k_norm, "shared.", "k_norm", c->kv_heads, c->head_dim));
+    CN_TRY(walk_matrix(b, &m->shared, "", c->hidden, parts, 2 + sources));
+    return c->arm == CN_ARM_CLSA ? walk_query(b, &m->index_query, "") : CN_OK;
+}
 
 static cn_err walk_layer(builder *b, cn_layer *l, const char *kind, int32_t number, bool is_self) {
     const cn_config *c = b->c;
@@ -293,6 +370,7 @@ static cn_err walk_layer(builder *b, cn_layer *l, const char *kind, int32_t numb
         CN_TRY(walk_vector(b, &l->k_norm, prefix, "k_norm", c->kv_heads, c->head_dim));
     const part in[] = {{"q", q}, {"k", kv}, {"v", kv}};
     CN_TRY(walk_matrix(b, &l->in, prefix, c->hidden, in, is_self ? 3 : 1));
+    if (!is_self && c->arm == CN_ARM_YOCO_PERLAYER) CN_TRY(walk_query(b, &l->query, prefix));
     CN_TRY(walk_matrix(b, &l->o, prefix, q, PARTS({"o", c->hidden})));
     CN_TRY(walk_matrix(b, &l->gate_up, prefix, c->hidden, PARTS({"gate", c->ffn}, {"up", c->ffn})));
     return walk_matrix(b, &l->down, prefix, c->ffn, PARTS({"down", c->hidden}));
@@ -300,19 +378,10 @@ static cn_err walk_layer(builder *b, cn_layer *l, const char *kind, int32_t numb
 
 static cn_err walk_model(builder *b, cn_model *m) {
     const cn_config *c = b->c;
-    const int32_t    kv = c->kv_heads * c->head_dim;
-    const bool       has_index = cn_config_has_index(c);
     CN_TRY(walk_matrix(b, &m->embed, "", c->hidden, PARTS({"embed", c->vocab})));
     for (int32_t i = 0; i < c->self_layers; i++)
         CN_TRY(walk_layer(b, &m->self[i], "self", i, true));
-    CN_TRY(walk_vector(b, &m->shared_norm, "shared.", "norm", 0, c->hidden));
-    if (c->qk_norm_cross)
-        CN_TRY(walk_vector(b, &m->shared_k_norm, "shared.", "k_norm", c->kv_heads, c->head_dim));
-    const part shared[] = {{"shared.k", kv}, {"shared.v", kv}, {"index.k", c->index_dim}};
-    CN_TRY(walk_matrix(b, &m->shared, "", c->hidden, shared, has_index ? 3 : 2));
-    const part query[] = {{"index.q", c->index_heads * c->index_dim}, {"index.w", c->index_heads}};
-    if (has_index)
-        CN_TRY(walk_matrix(b, &m->index_query, "", c->hidden, query, c->index_weighted ? 2 : 1));
+    if (c->arm != CN_ARM_TRANSFORMER) CN_TRY(walk_shared(b, m));
     for (int32_t i = 0; i < c->cross_layers; i++)
         CN_TRY(walk_layer(b, &m->cross[i], "cross", i, false));
     CN_TRY(walk_vector(b, &m->final_norm, "", "final_norm", 0, c->hidden));
@@ -325,7 +394,7 @@ static cn_err walk_model(builder *b, cn_model *m) {
 /* ---- Building --------------------------------------------------------------------- */
 
 static cn_err check_no_surplus(const builder *b) {
-    for (int64_t i = 0; i < cn_tensor_set_count(b->set); i++)
+    for (int64_t i = 0; b->set && i < cn_tensor_set_count(b->set); i++)
         if (!b->used[i])
             return CN_FAIL(b->diag, CN_ECORRUPT, "tensor %s is no part of this model",
                            cn_tensor_set_at(b->set, i)->name);
@@ -345,13 +414,14 @@ static cn_model *alloc_model(const cn_config *c) {
     return m;
 }
 
-cn_err cn_model_build(cn_model **out, const cn_config *config, const struct cn_tensor_set *tensors,
-                      cn_diag *diag) {
+/* From tensors, or random weights without them. */
+static cn_err build(cn_model **out, const cn_config *config, const cn_tensor_set *tensors,
+                    uint64_t seed, cn_diag *diag) {
     builder b = {.c = config, .set = tensors, .diag = diag};
     cn_err  err;
     *out = NULL;
     cn_model *m = alloc_model(config);
-    b.used = calloc((size_t)cn_tensor_set_count(tensors) + 1, 1);
+    b.used = calloc((size_t)(tensors ? cn_tensor_set_count(tensors) : 0) + 1, 1);
     if (!m || !b.used) {
         err = CN_FAIL(diag, CN_ENOMEM, "no memory for a model of %d layers",
                       (int)(config->self_layers + config->cross_layers));
@@ -363,7 +433,8 @@ cn_err cn_model_build(cn_model **out, const cn_config *config, const struct cn_t
     if (err) goto out;
 
     const size_t scratch = (size_t)b.cols_max * CN_PANEL_ROWS + 1;
-    b = (builder){.c = config, .set = tensors, .diag = diag, .used = b.used, .block = b.block};
+    b = (builder){
+        .c = config, .set = tensors, .diag = diag, .seed = seed, .used = b.used, .block = b.block};
     err = cn_block_reserve(&b.block, diag);
     if (err) goto out;
     m->block = b.block;
@@ -386,6 +457,15 @@ out:
     free(b.used);
     cn_model_close(m);
     return err;
+}
+
+cn_err cn_model_build(cn_model **out, const cn_config *config, const struct cn_tensor_set *tensors,
+                      cn_diag *diag) {
+    return build(out, config, tensors, 0, diag);
+}
+
+cn_err cn_model_random(cn_model **out, const cn_config *config, uint64_t seed, cn_diag *diag) {
+    return build(out, config, NULL, seed, diag);
 }
 
 void cn_model_close(cn_model *model) {

@@ -16,7 +16,8 @@
  *   self.L.q, .k, .v, .o             [H D, hidden] [G D, hidden] x2 [hidden, H D]
  *   self.L.gate, .up, .down          [ffn, hidden] x2 [hidden, ffn]
  *   self.L.q_norm, .k_norm           [H, D] or [D] / [G, D] or [D]; optional, with qk_norm_self
- *   shared.norm                      [hidden]     h = RMS(x) * gain, input of what follows
+ *   shared.norm                      [hidden]     h = RMS(x) * gain, input of what follows;
+ *                                    shared.* not in a transformer
  *   shared.k, shared.v               [G D, hidden]
  *   shared.k_norm                    [G, D] or [D]; optional, with qk_norm_cross
  *   index.q, .k, .w                  [Hi Di, hidden] [Di, hidden] [Hi, hidden]; clsa only,
@@ -24,6 +25,8 @@
  *   cross.L.attn_norm, .ffn_norm     [hidden]
  *   cross.L.q, .o, .gate, .up, .down as in self layers
  *   cross.L.q_norm                   optional, with qk_norm_cross
+ *   cross.L.index.q, .k, .w          as index.*; yoco-perlayer only: .k takes h, the others
+ *                                    take RMS(x) * attn_norm
  *   final_norm                       [hidden]
  *   lm_head                          [vocab, hidden]; absent with tie_word_embeddings
  *
@@ -32,7 +35,7 @@
  * there: a folder with a surplus tensor is not this model.
  *
  * Matrices with one input are packed into one (cn_weight): q|k|v, gate|up,
- * k|v|index key, index q|w.  They must all be I8, or none.
+ * k|v|index keys, index q|w.  They must all be I8, or none.
  *
  * model.safetensors.index.json is {"weight_map": {tensor: file}}: plain names of files in
  * the folder, each tensor in the file it says, none left out.  It is read only where
@@ -61,6 +64,7 @@ typedef struct cn_layer {
     const float *q_norm;    // [heads, head_dim] or NULL
     const float *k_norm;    // [kv_heads, head_dim] or NULL; self layers only
     cn_weight    in;        // self: q|k|v; cross: q
+    cn_weight    query;     // yoco-perlayer's cross layers: index q, then w; else rows 0
     cn_weight    o;
     cn_weight    gate_up;
     cn_weight    down;
@@ -72,10 +76,10 @@ typedef struct cn_model {
     cn_layer    *cross;         // [config.cross_layers]
     cn_weight    embed;         // [vocab, hidden]
     cn_weight    head;          // the same memory as embed if tied
-    const float *shared_norm;   // [hidden]
+    const float *shared_norm;   // [hidden]; NULL in a transformer
     const float *shared_k_norm; // [kv_heads, head_dim] or NULL
-    cn_weight    shared;        // k|v, then the index key if the arm has an index
-    cn_weight    index_query;   // index q, then w if index_weighted; rows 0 without an index
+    cn_weight    shared;        // k|v, then the index key of each source; rows 0 in a transformer
+    cn_weight    index_query;   // clsa: index q, then w if index_weighted; else rows 0
     const float *final_norm;    // [hidden]
     int64_t      weight_bytes;  // memory held
     int64_t      parameters;    // elements of all tensors, scales not counted
@@ -103,6 +107,16 @@ void cn_model_close(cn_model *model);
 struct cn_tensor_set;
 cn_err cn_model_build(cn_model **out, const cn_config *config, const struct cn_tensor_set *tensors,
                       cn_diag *diag) CN_MUST_CHECK;
+
+/* A model of random weights, for benches and tests: int8 rows or bf16 as the config says.  The
+ * same config and seed give the same model.  Gains are 1 (optional ones absent), matrices have
+ * mean 0 and a deviation of 1 / sqrt(cols), so that activations stay finite at any dims.
+ *
+ * CN_ENOMEM.
+ *
+ * Time: about 1 GB/s. */
+cn_err cn_model_random(cn_model **out, const cn_config *config, uint64_t seed,
+                       cn_diag *diag) CN_MUST_CHECK;
 
 /* The identity of a model folder: BLAKE2b-256 over the bytes of config.json,
  * tokenizer.json and each weight file (and their index), with their names and sizes, in

@@ -540,10 +540,15 @@ out:
 
 /* ---- Floors of a whole token ---------------------------------------------------------- */
 
+/* Buffers beyond this are no slower. */
+enum { BANDWIDTH_BYTES_MAX = 512 << 20, BANDWIDTH_BYTES_MIN = 16384 };
+
 static double read_us(const cn_engine *e, int64_t bytes) {
-    return bytes ? (double)bytes /
-                       cn_roof_bandwidth(e->ops.isa, bytes < 16384 ? 16384 : bytes, e->pool) / 1e3
-                 : 0;
+    if (bytes == 0) return 0;
+    const int64_t size = bytes < BANDWIDTH_BYTES_MIN   ? BANDWIDTH_BYTES_MIN
+                         : bytes > BANDWIDTH_BYTES_MAX ? BANDWIDTH_BYTES_MAX
+                                                       : bytes;
+    return (double)bytes / cn_roof_bandwidth(e->ops.isa, size, e->pool) / 1e3;
 }
 
 static int64_t weight_elems(const cn_weight *w) {
@@ -551,35 +556,59 @@ static int64_t weight_elems(const cn_weight *w) {
 }
 
 static int64_t layer_elems(const cn_layer *l) {
-    return weight_elems(&l->in) + weight_elems(&l->o) + weight_elems(&l->gate_up) +
-           weight_elems(&l->down);
+    return weight_elems(&l->in) + weight_elems(&l->query) + weight_elems(&l->o) +
+           weight_elems(&l->gate_up) + weight_elems(&l->down);
+}
+
+/* Weights that every token of a prefill meets. */
+static int64_t self_elems(const cn_model *m) {
+    int64_t elems = weight_elems(&m->shared);
+    for (int32_t l = 0; l < m->config.self_layers; l++) elems += layer_elems(&m->self[l]);
+    return elems;
+}
+
+cn_step_bytes cn_step_bytes_plan(const cn_engine *e, int64_t tokens) {
+    const cn_model  *m = e->model;
+    const cn_config *c = &m->config;
+    const bool       sees_all = c->arm == CN_ARM_TRANSFORMER;
+    const bool       is_dense = sees_all || e->source[0] < 0;
+    const int64_t    row = cn_page_row_bytes(&e->shape), sources = is_dense ? 0 : e->shape.sources;
+    const int64_t    set = is_dense || tokens < e->set_max ? tokens : e->set_max;
+    const int64_t    seen = tokens < c->window ? tokens : c->window; // conversations have no sink
+    int64_t          weights = self_elems(m) + weight_elems(&m->head);
+    if (!is_dense) weights += weight_elems(&m->index_query);
+    for (int32_t l = 0; l < c->cross_layers; l++) {
+        weights += layer_elems(&m->cross[l]);
+        if (is_dense) weights -= weight_elems(&m->cross[l].query);
+    }
+
+    cn_step_bytes b = {.weights = weights * (c->int8_rows ? 1 : 2),
+                       .windows = sees_all ? 0 : seen * row * c->self_layers,
+                       .keys = tokens * e->shape.index_dim * 2 * sources,
+                       .rows = set * row * (sees_all ? c->self_layers : c->cross_layers)};
+    b.once = b.weights + b.windows + b.keys + (sees_all ? b.rows : set * row);
+    return b;
 }
 
 void cn_floor_measure(cn_floor *out, cn_engine *e, int64_t tokens) {
-    const cn_model  *m = e->model;
-    const cn_config *c = &m->config;
-    const int64_t    row = cn_page_row_bytes(&e->shape);
-    const int64_t    set = e->source[0] < 0 || tokens < e->set_max ? tokens : e->set_max;
-    const int64_t    seen = tokens < c->window ? tokens : c->window;
-    const int64_t    weight_bytes = c->int8_rows ? 1 : 2;
-    int64_t          self = weight_elems(&m->shared), all = self + weight_elems(&m->head);
-    for (int32_t l = 0; l < c->self_layers; l++) self += layer_elems(&m->self[l]);
-    all +=
-        self - weight_elems(&m->shared) + (m->index_query.rows ? weight_elems(&m->index_query) : 0);
-    for (int32_t l = 0; l < c->cross_layers; l++) all += layer_elems(&m->cross[l]);
-
-    const int64_t keys = e->source[0] < 0 ? 0 : tokens * e->shape.index_dim * 2;
-    const double  peak =
+    const cn_config *c = &e->model->config;
+    const double     peak =
         c->int8_rows ? cn_roof_int8(e->ops.isa, e->pool) : cn_roof_bf16(e->ops.isa, e->pool);
-    const double window_flops = 4.0 * (double)(c->window + c->sink) * c->heads * c->head_dim;
-    *out = (cn_floor){.decode_bytes = all * weight_bytes + keys + set * row * c->cross_layers +
-                                      seen * row * c->self_layers,
-                      .peak_gop_s = peak};
+    const bool   sees_all = c->arm == CN_ARM_TRANSFORMER;
+    const double seen = sees_all ? (double)tokens / 2 : c->window + c->sink;
+    const double flops = 4.0 * seen * c->heads * c->head_dim * c->self_layers;
+    *out = (cn_floor){.bytes = cn_step_bytes_plan(e, tokens), .peak_gop_s = peak};
     // A step walks over all of this once, so that is the buffer whose bandwidth counts; the rows of
     // S are read again by each further cross layer, from a nearer cache.
-    const int64_t once = all * weight_bytes + keys + set * row + seen * row * c->self_layers;
-    out->decode_us = read_us(e, once) + read_us(e, set * row) * (c->cross_layers - 1);
-    out->gb_s = (double)once / read_us(e, once) / 1e3;
-    out->prefill_us = 2.0 * (double)self / peak / 1e3 +
-                      c->self_layers * window_flops / cn_roof_f32(e->ops.isa, e->pool) / 1e3;
+    const int64_t again = out->bytes.weights + out->bytes.windows + out->bytes.keys +
+                          out->bytes.rows - out->bytes.once;
+    const double once_us = read_us(e, out->bytes.once);
+    out->decode_us = once_us;
+    if (again) {
+        const int64_t layers = c->cross_layers - 1;
+        out->decode_us += read_us(e, again / layers) * (double)layers;
+    }
+    out->gb_s = (double)out->bytes.once / once_us / 1e3;
+    out->prefill_us = 2.0 * (double)self_elems(e->model) / peak / 1e3 +
+                      flops / cn_roof_f32(e->ops.isa, e->pool) / 1e3;
 }

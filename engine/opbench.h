@@ -52,18 +52,31 @@ typedef struct cn_opbench_opts {
 cn_err cn_opbench_run(const cn_opbench_opts *opts, cn_opbench_roofs *roofs_out,
                       cn_diag *diag) CN_MUST_CHECK;
 
+/* What a decode step of one sequence must read, in bytes. */
+typedef struct cn_step_bytes {
+    int64_t weights;
+    int64_t windows; // K and V that the self-decoder's windows hold
+    int64_t keys;    // index keys of the view, of every source
+    int64_t rows;    // K|V rows in each layer that attends: S, or all
+    int64_t once;    // of all these, what is read for the first time: a later cross layer finds
+                     // the rows of the one before in a nearer cache
+} cn_step_bytes;
+
+struct cn_engine;
+/* `tokens` of the view, its conversation counted.  Pure. */
+cn_step_bytes cn_step_bytes_plan(const struct cn_engine *e, int64_t tokens);
+
 /* The least time that a token can take with an engine, from roofs measured now with its
  * threads: what a step reads at the bandwidth of a buffer of that size, what must be computed at
  * the peak of the weights' products. */
 typedef struct cn_floor {
-    double  decode_us;  // one sequence: weights, windows, keys of the view, S in each cross layer
-    double  prefill_us; // a token of a long document: self-decoder and shared state
-    int64_t decode_bytes;
-    double  gb_s, peak_gop_s; // of these roofs
+    double decode_us;    // one sequence
+    double prefill_us;   // a token of a long document: what does not end before the cross-
+                         // decoder; a transformer's, the mean over its first `tokens`
+    cn_step_bytes bytes; // of a decode step
+    double        gb_s, peak_gop_s; // of these roofs
 } cn_floor;
 
-struct cn_engine;
-/* `tokens` of the view, its conversation counted. */
 void cn_floor_measure(cn_floor *out, struct cn_engine *e, int64_t tokens);
 
 CN_C_END

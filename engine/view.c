@@ -6,9 +6,13 @@
 #include <stdlib.h>
 
 static void layout(cn_view *v) {
+    const int64_t sources = v->engine->shape.sources;
     v->page_rows = cn_block_take(&v->block, v->pages_max * (int64_t)sizeof(*v->page_rows));
-    v->page_keys = cn_block_take(&v->block, v->pages_max * (int64_t)sizeof(*v->page_keys));
+    v->page_keys =
+        cn_block_take(&v->block, sources * v->pages_max * (int64_t)sizeof(*v->page_keys));
     v->page_tokens = cn_block_take(&v->block, v->pages_max * (int64_t)sizeof(*v->page_tokens));
+    v->guess = cn_block_take(&v->block, sources * (int64_t)sizeof(*v->guess));
+    for (int64_t i = 0; v->guess && i < sources; i++) v->guess[i] = NAN;
 }
 
 cn_err cn_view_create(cn_view **out, cn_engine *e, int64_t pages_max, cn_diag *diag) {
@@ -20,7 +24,6 @@ cn_err cn_view_create(cn_view **out, cn_engine *e, int64_t pages_max, cn_diag *d
     if (!v) return CN_FAIL(diag, CN_ENOMEM, "no memory for a view");
     v->engine = e;
     v->pages_max = pages_max;
-    v->guess = NAN;
     layout(v);
     cn_err err = cn_block_reserve(&v->block, diag);
     if (err) {
@@ -39,9 +42,12 @@ void cn_view_free(cn_view *v) {
 }
 
 static void put(cn_view *v, int64_t at, cn_page_ref page) {
-    const uint8_t *body = page.body;
-    v->page_keys[at] = (const cn_bf16 *)(body + cn_page_keys_offset(&v->engine->shape, 0));
-    v->page_rows[at] = (const cn_bf16 *)(body + cn_page_row_offset(&v->engine->shape, 0));
+    const uint8_t       *body = page.body;
+    const cn_page_shape *shape = &v->engine->shape;
+    for (int32_t i = 0; i < shape->sources; i++)
+        v->page_keys[i * v->pages_max + at] =
+            (const cn_bf16 *)(body + cn_page_keys_offset(shape, i));
+    v->page_rows[at] = (const cn_bf16 *)(body + cn_page_row_offset(shape, 0));
     v->page_tokens[at] = page.tokens;
 }
 
@@ -58,6 +64,11 @@ static cn_err check_room(const cn_view *v, int64_t pages, int64_t tokens, cn_dia
 
 cn_err cn_view_set(cn_view *v, const cn_page_ref *page, int64_t pages, cn_diag *diag) {
     int64_t tokens = 0;
+    if (pages > 0 && v->engine->model->config.arm == CN_ARM_TRANSFORMER)
+        return CN_FAIL(diag, CN_EUNSUPPORTED,
+                       "%" PRId64 " pages for a view of a transformer: its K and V depend on all "
+                       "that stands before them",
+                       pages);
     for (int64_t i = 0; i < pages; i++) {
         if (page[i].tokens < 1 || page[i].tokens > CN_PAGE_TOKENS || !page[i].body ||
             !cn_is_aligned(page[i].body, CN_ALIGN_BYTES))
@@ -85,7 +96,7 @@ cn_err cn_view_extend(cn_view *v, const cn_doc *doc, int64_t tokens, int64_t *pa
     for (int64_t i = 0; i < own; i++) {
         const int64_t left = tokens - i * CN_PAGE_TOKENS;
         put(v, v->pages + i,
-            (cn_page_ref){cn_doc_page_body(doc, i),
+            (cn_page_ref){cn_doc_page_body(doc, 0, i),
                           left < CN_PAGE_TOKENS ? (int32_t)left : CN_PAGE_TOKENS});
     }
     *pages_out = v->pages + own;

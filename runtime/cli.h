@@ -94,6 +94,7 @@ int cn_cmd_bench(int argc, char **argv);
 int cn_cmd_bench_ops(int argc, char **argv);
 int cn_cmd_bench_decode(int argc, char **argv);
 int cn_cmd_bench_retrieval(int argc, char **argv);
+int cn_cmd_bench_curve(int argc, char **argv);
 int cn_cmd_ask(int argc, char **argv);
 int cn_cmd_sessions(int argc, char **argv);
 int cn_cmd_context(int argc, char **argv);

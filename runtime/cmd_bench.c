@@ -6,6 +6,7 @@ int cn_cmd_bench(int argc, char **argv) {
         {"ops", cn_cmd_bench_ops, "each op at the model's dims against the roof of the same run"},
         {"decode", cn_cmd_bench_decode, "a whole token at 8K, 32K and 128K against its floor"},
         {"retrieval", cn_cmd_bench_retrieval, "does the model find what the view holds?"},
+        {"curve", cn_cmd_bench_curve, "four arms by context length, each against its floor"},
         {0},
     };
     return cn_cli_dispatch("cairn bench", benches, argc, argv);

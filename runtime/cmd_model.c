@@ -199,7 +199,7 @@ static void put_info(cn_json_writer *w, const cn_model *m, const char *folder, c
 #define PUT(kind, key, value) (cn_json_put_key(w, key), cn_json_put_##kind(w, value))
     PUT(string, "model", folder);
     PUT(string, "id", id);
-    PUT(string, "arm", c->arm == CN_ARM_CLSA ? "clsa" : "yoco");
+    PUT(string, "arm", cn_arm_name(c->arm));
     PUT(int64, "parameters", m->parameters);
     PUT(int64, "weight_bytes", m->weight_bytes);
     PUT(string, "weights", c->int8_rows ? "int8 rows" : "bf16");

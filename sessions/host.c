@@ -98,6 +98,12 @@ static cn_err open_all(cn_host *h, const cn_host_opts *opts, cn_diag *diag) {
     memcpy(h->salt, cn_hasher_end(&hasher).bytes, sizeof(h->salt));
 
     CN_TRY(cn_model_open(&h->model, opts->model_folder, diag));
+    if (!cn_config_has_sessions(&h->model->config))
+        return CN_FAIL(
+            diag, CN_EUNSUPPORTED,
+            "the model is of type %s, which is there to be measured (cairn bench curve); "
+            "sessions run on clsa and yoco",
+            cn_arm_name(h->model->config.arm));
     CN_TRY(cn_model_id(&h->model_id, opts->model_folder, diag));
     CN_TRY(cn_tokenizer_open(&h->tokenizer, opts->model_folder, diag));
     CN_TRY(read_roles(h, diag));

@@ -26,7 +26,7 @@ static const struct {
     {"hidden_size", WHOLE, "16", "32768", "0", "32784", "16..32768"},
     {"intermediate_size", WHOLE, "16", "32768", "-16", "32784", "16..32768"},
     {"num_self_layers", WHOLE, "1", "256", "0", "257", "1..256"},
-    {"num_cross_layers", WHOLE, "1", "256", "0", "257", "1..256"},
+    {"num_cross_layers", WHOLE, "1", "256", "0", "257", "..256"},
     {"num_attention_heads", WHOLE, "2", "128", "0", "129", "1..128"},
     {"num_key_value_heads", WHOLE, "1", "4", "0", "129", "1..128"},
     {"head_dim", WHOLE, "16", "256", "0", "272", "16..256"},
@@ -258,8 +258,9 @@ static void test_multiples_of_16(void **state) {
 
 static void test_values_that_are_not_built_in(void **state) {
     (void)state;
-    refuse("model_type", "\"transformer\"", CN_EUNSUPPORTED, "\"transformer\"", "clsa, yoco");
-    refuse("model_type", "\"yoco-perlayer\"", CN_EUNSUPPORTED, "yoco-perlayer", "clsa, yoco");
+    refuse("model_type", "\"llama\"", CN_EUNSUPPORTED, "\"llama\"",
+           "clsa, yoco, yoco-perlayer, transformer");
+    refuse("model_type", "\"yoco_perlayer\"", CN_EUNSUPPORTED, "yoco_perlayer", "clsa, yoco");
     refuse("model_type", "\"clsa \"", CN_EUNSUPPORTED, "\"clsa \"", "clsa, yoco");
     refuse("model_type", "\"\"", CN_EUNSUPPORTED, "\"\"", "clsa, yoco");
     refuse("rope_layout", "\"spiral\"", CN_EUNSUPPORTED, "spiral", "half_split, interleaved");
@@ -273,6 +274,63 @@ static void test_values_that_are_not_built_in(void **state) {
     assert_err(parse_with(&d, "index_act", "\"none\""), CN_OK);
     assert_int_equal(d.index_act, CN_INDEX_ACT_NONE);
     assert_true(cn_config_has_index(&d));
+}
+
+/* parse_with, for two keys: the model_type and the cross layers. */
+static cn_err parse_arm(cn_config *c, const char *arm, int cross_layers) {
+    char value[96];
+    snprintf(value, sizeof(value), "%d, \"model_type\": \"%s\"", cross_layers, arm);
+    cn_buf text = {0};
+    cn_buf_put_str(&text, "{");
+    for (int i = 1; i < REQUIRED; i++) // 0 is model_type
+        if (strcmp(required[i][0], "num_cross_layers") != 0)
+            cn_buf_printf(&text, "\"%s\": %s, ", required[i][0], required[i][1]);
+    cn_buf_printf(&text, "\"num_cross_layers\": %s}", value);
+    const cn_err err = parse(c, cn_buf_str(&text));
+    cn_buf_release(&text);
+    return err;
+}
+
+static void test_arms(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        int         least, most, sources; // cross layers; index sources of the most
+        bool        has_sessions;
+    } arms[CN_ARM_COUNT] = {
+        [CN_ARM_CLSA] = {"clsa", 1, 256, 1, true},
+        [CN_ARM_YOCO] = {"yoco", 1, 256, 0, true},
+        [CN_ARM_YOCO_PERLAYER] = {"yoco-perlayer", 1, 128, 128, false},
+        [CN_ARM_TRANSFORMER] = {"transformer", 0, 0, 0, false},
+    };
+    for (int arm = 0; arm < CN_ARM_COUNT; arm++) {
+        cn_config c;
+        assert_string_equal(cn_arm_name((cn_arm)arm), arms[arm].name);
+        assert_err(parse_arm(&c, arms[arm].name, arms[arm].least), CN_OK);
+        assert_err(parse_arm(&c, arms[arm].name, arms[arm].most), CN_OK);
+        assert_int_equal(c.arm, arm);
+        assert_int_equal(c.cross_layers, arms[arm].most);
+        assert_int_equal(cn_config_index_sources(&c), arms[arm].sources);
+        assert_int_equal(cn_config_has_index(&c), arms[arm].sources > 0);
+        assert_int_equal(cn_config_has_sessions(&c), arms[arm].has_sessions);
+        assert_true(c.rope_theta == (arm == CN_ARM_TRANSFORMER ? 500000 : 10000));
+        assert_true(parse_arm(&c, arms[arm].name, arms[arm].most + 1));
+        assert_non_null(strstr(t_diag.text, "num_cross_layers is"));
+        if (arms[arm].least == 0) continue;
+        assert_err(parse_arm(&c, arms[arm].name, 0), CN_ECORRUPT);
+        assert_non_null(strstr(t_diag.text, arms[arm].name));
+    }
+    // The same dimensions, another arm.
+    cn_config c, t;
+    assert_err(parse_arm(&c, "clsa", 3), CN_OK);
+    c.sink = 7;
+    t = cn_config_as_arm(&c, CN_ARM_YOCO_PERLAYER);
+    assert_true(t.arm == CN_ARM_YOCO_PERLAYER && t.cross_layers == 3 && t.sink == 7);
+    t = cn_config_as_arm(&c, CN_ARM_TRANSFORMER);
+    assert_true(t.self_layers == c.self_layers + 3 && t.cross_layers == 0 && t.sink == 0);
+    assert_true(t.rope_theta == 500000 && t.hidden == c.hidden && t.ffn == c.ffn);
+    t = cn_config_as_arm(&t, CN_ARM_TRANSFORMER);
+    assert_int_equal(t.self_layers, c.self_layers + 3);
 }
 
 static void test_heads_are_a_multiple_of_kv_heads(void **state) {
@@ -370,6 +428,7 @@ int main(void) {
         cmocka_unit_test(test_ranges_hold_at_both_ends),
         cmocka_unit_test(test_multiples_of_16),
         cmocka_unit_test(test_values_that_are_not_built_in),
+        cmocka_unit_test(test_arms),
         cmocka_unit_test(test_heads_are_a_multiple_of_kv_heads),
         cmocka_unit_test(test_roles),
         cmocka_unit_test(test_text_that_is_no_config),

@@ -10,6 +10,7 @@
 
 #include "base/fault.h"
 #include "engine/engine.h"
+#include "engine/opbench.h"
 #include "kernels/page.h"
 #include "tests/gold.h"
 
@@ -95,11 +96,14 @@ typedef struct bounds {
     double h, k, v, key, scores, x, logits;
 } bounds;
 
+enum { SOURCES_MAX = 3, COUNT_MAX = 512 };
+
 /* What the taps of one step showed. */
 typedef struct seen {
-    float   h[64 * 300], scores[512], x[8 * 64];
-    int32_t set[512];
-    int64_t rows, score_count, set_count, layers;
+    bool    is_transformer;
+    float   h[64 * 300], scores[SOURCES_MAX][COUNT_MAX], x[8 * 64];
+    int32_t set[SOURCES_MAX][COUNT_MAX];
+    int64_t rows, score_count, set_count, layers, scans;
 } seen;
 
 static void on_tap(void *ctx, cn_tap_stage stage, int32_t slice, int32_t layer, const void *data,
@@ -113,13 +117,14 @@ static void on_tap(void *ctx, cn_tap_stage stage, int32_t slice, int32_t layer, 
         s->rows += rows;
         break;
     case CN_TAP_SCORES:
-        assert_true(cols <= 512);
-        memcpy(s->scores, data, (size_t)cols * 4);
+        assert_true(cols <= COUNT_MAX && layer < SOURCES_MAX);
+        memcpy(s->scores[layer], data, (size_t)cols * 4);
         s->score_count = cols;
+        s->scans++;
         break;
     case CN_TAP_SET:
-        assert_true(cols <= 512);
-        memcpy(s->set, data, (size_t)cols * 4);
+        assert_true(cols <= COUNT_MAX && layer < SOURCES_MAX);
+        memcpy(s->set[layer], data, (size_t)cols * 4);
         s->set_count = cols;
         break;
     case CN_TAP_PROBS:
@@ -128,6 +133,12 @@ static void on_tap(void *ctx, cn_tap_stage stage, int32_t slice, int32_t layer, 
     case CN_TAP_CROSS:
         assert_true((layer + 1) * cols <= 8 * 64);
         memcpy(s->x + layer * cols, data, (size_t)cols * 4);
+        s->layers = layer + 1;
+        break;
+    case CN_TAP_SELF:
+        assert_true((layer + 1) * cols <= 8 * 64);
+        if (!s->is_transformer) break;
+        memcpy(s->x + layer * cols, (const float *)data + (rows - 1) * cols, (size_t)cols * 4);
         s->layers = layer + 1;
         break;
     }
@@ -152,11 +163,11 @@ static void check_pages(const cn_engine *e, const cn_doc *doc, const t_gold *g, 
                         const bounds *b) {
     const cn_config    *c = &cn_engine_model(e)->config;
     const int32_t       kv = c->kv_heads * c->head_dim;
-    const bool          has_index = cn_config_has_index(c);
-    const cn_page_shape shape = {kv, has_index ? c->index_dim : 0, has_index ? 1 : 0};
+    const int32_t       sources = cn_config_index_sources(c), keyed = sources * c->index_dim;
+    const cn_page_shape shape = {kv, sources ? c->index_dim : 0, sources};
     const int64_t       tokens = cn_doc_tokens(doc);
     float *k = malloc((size_t)(tokens * kv) * 4), *v = malloc((size_t)(tokens * kv) * 4);
-    float *key = malloc((size_t)(tokens * c->index_dim) * 4);
+    float *key = malloc((size_t)(tokens * keyed + 1) * 4);
     assert_true(k && v && key);
     for (int64_t t = 0; t < tokens; t++) {
         const uint8_t *body = cn_doc_page(doc, t / CN_PAGE_TOKENS).body;
@@ -164,15 +175,17 @@ static void check_pages(const cn_engine *e, const cn_doc *doc, const t_gold *g, 
         const cn_bf16 *row = (const cn_bf16 *)(body + cn_page_row_offset(&shape, slot));
         for (int32_t i = 0; i < kv; i++) k[t * kv + i] = cn_f32_from_bf16(row[i]);
         for (int32_t i = 0; i < kv; i++) v[t * kv + i] = cn_f32_from_bf16(row[kv + i]);
-        const cn_bf16 *keys = (const cn_bf16 *)(body + cn_page_keys_offset(&shape, 0));
-        for (int32_t i = 0; has_index && i < c->index_dim; i++)
-            key[t * c->index_dim + i] = cn_f32_from_bf16(keys[cn_page_key_elem(&shape, slot, i)]);
+        for (int32_t i = 0; i < keyed; i++) {
+            const int64_t at = cn_page_keys_offset(&shape, i / c->index_dim);
+            key[t * keyed + i] = cn_f32_from_bf16(
+                ((const cn_bf16 *)(body + at))[cn_page_key_elem(&shape, slot, i % c->index_dim)]);
+        }
     }
     assert_close(k, t_gold_get(g, "f32", NULL, "doc%d.k", d), tokens * kv, b->k, "K");
     assert_close(v, t_gold_get(g, "f32", NULL, "doc%d.v", d), tokens * kv, b->v, "V");
-    if (has_index)
-        assert_close(key, t_gold_get(g, "f32", NULL, "doc%d.index_key", d), tokens * c->index_dim,
-                     b->key, "index key");
+    if (sources)
+        assert_close(key, t_gold_get(g, "f32", NULL, "doc%d.index_key", d), tokens * keyed, b->key,
+                     "index key");
     free(k), free(v), free(key);
 }
 
@@ -181,13 +194,19 @@ static void check_query(const cn_engine *e, const t_gold *g, const char *name, c
     const cn_config *c = &cn_engine_model(e)->config;
     int64_t          count;
     t_note("%s on %s", name, cn_engine_isa(e));
-    if (cn_config_has_index(c)) {
+    const int32_t sources = cn_config_index_sources(c);
+    for (int32_t i = 0; i < sources; i++) {
         const float *scores = t_gold_get(g, "f32", &count, "%s.scores", name);
-        assert_int_equal(s->score_count, count);
-        assert_close(s->scores, scores, count, b->scores, "scores");
+        assert_int_equal(s->score_count * sources, count);
+        count /= sources;
+        assert_close(s->scores[i], scores + i * count, count, b->scores, "scores");
         const int32_t *set = t_gold_get(g, "i32", &count, "%s.set", name);
-        assert_int_equal(s->set_count, count);
-        assert_memory_equal(s->set, set, (size_t)count * 4);
+        assert_int_equal(s->set_count * sources, count);
+        count /= sources;
+        assert_memory_equal(s->set[i], set + i * count, (size_t)count * 4);
+    }
+    assert_int_equal(s->scans, sources);
+    if (sources || s->is_transformer) {
         const float *x = t_gold_get(g, "f32", &count, "%s.x", name);
         assert_int_equal(count, (s->layers + 1) * c->hidden); // theirs starts before layer 0
         assert_close(s->x, x + c->hidden, count - c->hidden, b->x, "x");
@@ -208,6 +227,7 @@ static void check_golden(const char *name, const char *isa, int docs, const boun
     int64_t     pages = 0, tokens;
     seen       *s = calloc(1, sizeof(*s));
     assert_non_null(s);
+    s->is_transformer = m->config.arm == CN_ARM_TRANSFORMER;
     snprintf(stem, sizeof(stem), "tests/golden/%s/golden", name);
     t_gold g = t_gold_open(stem);
     cn_engine_set_tap(e, on_tap, s);
@@ -237,7 +257,8 @@ static void check_golden(const char *name, const char *isa, int docs, const boun
         char           query[16];
         const int32_t *position = t_gold_get(&g, "i32", NULL, "query%d.position", q);
         const int64_t  done = cn_doc_tokens(doc[docs]);
-        const float   *logits = append(e, doc[docs], token + done, *position + 1 - done, 256, view);
+        s->scans = 0;
+        const float *logits = append(e, doc[docs], token + done, *position + 1 - done, 256, view);
         snprintf(query, sizeof(query), "query%d", q);
         check_query(e, &g, query, s, logits, b);
     }
@@ -247,6 +268,7 @@ static void check_golden(const char *name, const char *isa, int docs, const boun
     if (position) { // the conversation alone
         cn_doc *alone = new_doc(e, false);
         assert_err(cn_view_set(view, NULL, 0, &t_diag), CN_OK);
+        s->scans = 0;
         check_query(e, &g, "alone", s, append(e, alone, token, *position + 1, 256, view), b);
         cn_doc_free(alone);
     }
@@ -282,17 +304,26 @@ static void test_golden(void **state) {
                                .logits = .16});
         check_golden("tiny-b-yoco", isa, 3, &(bounds){.logits = .18});
         check_golden("tiny-b-global", isa, 0, &(bounds){.logits = .27});
+        check_golden("tiny-a-perlayer", isa, 3,
+                     &(bounds){.h = .023,
+                               .k = .032,
+                               .v = .032,
+                               .key = .024,
+                               .scores = .59,
+                               .x = .034,
+                               .logits = .088});
+        check_golden("tiny-b-transformer", isa, 0, &(bounds){.x = .042, .logits = .13});
     }
 }
 
 /* ---- Same bits -------------------------------------------------------------------- */
 
-/* Run `check` on both models and all paths. */
+/* Run `check` on the models with an index and all paths. */
 static void on_each(void (*check)(const cn_model *m, const char *isa)) {
-    static const char *const names[] = {"tiny-a", "tiny-b"};
+    static const char *const names[] = {"tiny-a", "tiny-b", "tiny-a-perlayer"};
     cn_ops                   ops[CN_ISA_COUNT];
     const int                n = t_variants(ops);
-    for (int m = 0; m < 2; m++) {
+    for (int m = 0; m < 3; m++) {
         cn_model *model = open_model(names[m]);
         for (int i = 0; i < n; i++) {
             t_note("%s on %s", names[m], cn_isa_name(ops[i].isa));
@@ -488,7 +519,8 @@ static void check_clsa_is_yoco(const cn_model *m, const char *isa) {
             assert_err(cn_engine_step(e, &slice, 1, &stats, &t_diag), CN_OK);
             kept[dense] = keep(slice.logits, m->config.vocab);
             selected[dense] = stats.selected;
-            assert_int_equal(stats.scored, dense ? 0 : stats.selected);
+            const int32_t sources = cn_config_index_sources(&m->config);
+            assert_int_equal(stats.scored, dense ? 0 : stats.selected * sources);
             cn_doc_free(doc), cn_doc_free(c);
             cn_view_free(view);
             cn_engine_close(e);
@@ -564,9 +596,9 @@ static void on_attention(void *ctx, cn_tap_stage stage, int32_t slice, int32_t l
     if (stage != CN_TAP_ATTENDED) return;
     assert_int_equal(rows, c->heads);
     assert_int_equal(cols, c->head_dim);
-    const bool          has_index = cn_config_has_index(c);
+    const int32_t       sources = cn_config_index_sources(c);
     const cn_page_shape shape = {
-        .kv_dim = kv, .index_dim = has_index ? c->index_dim : 0, .sources = has_index};
+        .kv_dim = kv, .index_dim = sources ? c->index_dim : 0, .sources = sources};
     for (int32_t h = 0; h < c->heads; h++) {
         const float *p = a->kept + h * a->tokens;
         double       sum = 0, out[CN_HEAD_DIM_MAX] = {0};
@@ -630,6 +662,191 @@ static void test_attention_can_be_seen(void **state) {
 static void test_clsa_is_yoco_up_to_k(void **state) {
     (void)state;
     on_each(check_clsa_is_yoco);
+}
+
+/* ---- The other arms --------------------------------------------------------------- */
+
+/* A transformer's logits: its sequence in other chunks, every token asked, beside another sequence,
+ * and with other threads: the same. */
+static void check_transformer_bits(const cn_model *m, const char *isa) {
+    enum { TOKENS = 300, OTHER = 70 };
+    static const int32_t chunks[] = {256, 255, 100, 17, 1};
+    int32_t              token[TOKENS], other[OTHER];
+    float               *want = NULL;
+    t_seed(19);
+    random_tokens(token, TOKENS, m), random_tokens(other, OTHER, m);
+    for (int32_t threads = 1; threads <= 3; threads++) {
+        cn_engine *e = open_engine((cn_engine_opts){.model = m, .isa = isa, .threads = threads});
+        cn_doc    *a = new_doc(e, true), *b = new_doc(e, false);
+        cn_view   *view = new_view(e), *view2 = new_view(e);
+        for (size_t i = 0; i < sizeof(chunks) / sizeof(chunks[0]); i++) {
+            if (t_is_sanitized() && chunks[i] < 16) continue;
+            cn_doc_reset(a); // what it held before must not show
+            const float *logits = append(e, a, token, TOKENS, chunks[i], view);
+            if (!want) want = keep(logits, m->config.vocab);
+            assert_same_logits(want, logits, m->config.vocab, "in other chunks");
+        }
+        cn_doc_reset(a);
+        append(e, a, token, 270, 256, NULL);
+        const float *logits = NULL;
+        for (int i = 270; i < TOKENS; i++) logits = append(e, a, token + i, 1, 1, view);
+        assert_same_logits(want, logits, m->config.vocab, "the full forward of every token");
+        for (int order = 0; order < 2; order++) {
+            cn_slice slice[2];
+            cn_doc_reset(a), cn_doc_reset(b);
+            append(e, a, token, 200, 256, NULL);
+            slice[order] =
+                (cn_slice){.doc = a, .token = token + 200, .tokens = TOKENS - 200, .view = view};
+            slice[1 - order] = (cn_slice){.doc = b, .token = other, .tokens = OTHER, .view = view2};
+            assert_err(cn_engine_step(e, slice, 2, NULL, &t_diag), CN_OK);
+            assert_same_logits(want, slice[order].logits, m->config.vocab, "in company");
+        }
+        cn_doc_free(a), cn_doc_free(b);
+        cn_view_free(view), cn_view_free(view2);
+        cn_engine_close(e);
+    }
+    free(want);
+}
+
+static void test_transformer_has_same_bits(void **state) {
+    (void)state;
+    cn_ops    ops[CN_ISA_COUNT];
+    const int n = t_variants(ops);
+    cn_model *m = open_model("tiny-b-transformer");
+    for (int i = 0; i < n; i++) check_transformer_bits(m, cn_isa_name(ops[i].isa));
+    cn_model_close(m);
+}
+
+/* A transformer gives no pages away, takes none, and says so; a step that fails leaves its
+ * sequence as it was. */
+static void test_transformer_refuses(void **state) {
+    (void)state;
+    enum { LIMIT = 300 };
+    cn_model      *m = open_model("tiny-b-transformer");
+    cn_model       broken = *m;
+    cn_engine     *e = open_engine((cn_engine_opts){.model = &broken, .view_tokens = LIMIT});
+    cn_doc        *doc = new_doc(e, true), *clean = new_doc(e, true);
+    cn_view       *view = new_view(e);
+    static int32_t token[LIMIT + 1];
+    append(e, doc, token, 20, 256, NULL);
+    assert_int_equal(cn_doc_pages(doc), 0);
+    assert_int_equal(cn_doc_window_bytes(doc, 20), 0);
+    assert_err(cn_doc_restore(doc, 0, NULL, 0, NULL, 0, &t_diag), CN_EUNSUPPORTED);
+    void *page = t_alloc(64);
+    assert_err(cn_view_set(view, &(cn_page_ref){page, 1}, 1, &t_diag), CN_EUNSUPPORTED);
+    t_free(page);
+    assert_int_equal(cn_view_tokens(view), 0);
+
+    // Over the engine's limit, also where no logits are wanted.
+    cn_doc_reset(doc);
+    append(e, doc, token, LIMIT - 1, 256, NULL);
+    cn_slice slice = {.doc = doc, .token = token, .tokens = 2};
+    assert_err(cn_engine_step(e, &slice, 1, NULL, &t_diag), CN_ETOOBIG);
+    assert_non_null(strstr(t_diag.text, "300"));
+
+    // Not a number: found in a prefill, too, and nothing of it stays.
+    cn_doc_reset(doc);
+    append(e, doc, token, 10, 256, NULL);
+    broken.config.embed_scale = 3e38f;
+    slice.tokens = 5;
+    assert_err(cn_engine_step(e, &slice, 1, NULL, &t_diag), CN_ENUMERIC);
+    assert_int_equal(cn_doc_tokens(doc), 10);
+    broken.config.embed_scale = m->config.embed_scale;
+    float *want = keep(append(e, clean, token, 15, 256, view), m->config.vocab);
+    assert_same_logits(want, append(e, doc, token + 10, 5, 256, view), m->config.vocab,
+                       "after a NaN");
+    free(want);
+    cn_doc_free(doc), cn_doc_free(clean);
+    cn_view_free(view);
+    cn_engine_close(e);
+    cn_model_close(m);
+}
+
+/* What a decode step reads, in each arm: the index keys once, once a layer, or never. */
+static void test_reads_are_counted(void **state) {
+    (void)state;
+    enum { TOKENS = 400, TALK = 3 };
+    cn_model *base = open_model("tiny-a");
+    int32_t   token[TOKENS];
+    t_seed(23);
+    random_tokens(token, TOKENS, base);
+    for (int arm = 0; arm < CN_ARM_COUNT; arm++) {
+        const cn_config c = cn_config_as_arm(&base->config, (cn_arm)arm);
+        const bool      sees_all = arm == CN_ARM_TRANSFORMER || arm == CN_ARM_YOCO;
+        const int64_t   row = 4 * (int64_t)c.kv_heads * c.head_dim, tokens = TOKENS + TALK;
+        const int64_t   set = sees_all ? tokens : c.index_topk + c.index_local;
+        const int64_t   scans = arm == CN_ARM_CLSA ? 1 : arm == CN_ARM_YOCO_PERLAYER ? 3 : 0;
+        const int64_t   layers = arm == CN_ARM_TRANSFORMER ? 5 : 3;
+        cn_model       *m;
+        cn_step_stats   stats;
+        t_note("%s", cn_arm_name((cn_arm)arm));
+        assert_err(cn_model_random(&m, &c, 5, &t_diag), CN_OK);
+        cn_engine  *e = open_engine((cn_engine_opts){.model = m});
+        cn_doc     *doc = new_doc(e, true), *talk = new_doc(e, false);
+        cn_view    *view = new_view(e);
+        cn_page_ref page[VIEW_PAGES];
+        if (arm == CN_ARM_TRANSFORMER)
+            append(e, talk, token, TOKENS, 256, NULL);
+        else
+            append(e, doc, token, TOKENS, 256, NULL);
+        assert_err(cn_view_set(view, page, add_pages(page, 0, doc), &t_diag), CN_OK);
+        append(e, talk, token, TALK - 1, 256, view);
+        cn_slice slice = {.doc = talk, .token = token, .tokens = 1, .view = view};
+        assert_err(cn_engine_step(e, &slice, 1, &stats, &t_diag), CN_OK);
+        assert_int_equal(stats.scored, scans * tokens);
+        assert_int_equal(stats.key_bytes, scans * tokens * c.index_dim * 2);
+        assert_int_equal(stats.selected, set);
+        assert_int_equal(stats.bytes, stats.key_bytes + layers * set * row);
+        // The floor counts on the same.
+        const cn_step_bytes plan = cn_step_bytes_plan(e, tokens);
+        assert_int_equal(plan.keys, stats.key_bytes);
+        assert_int_equal(plan.rows, layers * set * row);
+        assert_int_equal(plan.windows, arm == CN_ARM_TRANSFORMER ? 0 : 2 * c.window * row);
+        assert_int_equal(plan.once, plan.weights + plan.windows + plan.keys +
+                                        (arm == CN_ARM_TRANSFORMER ? layers : 1) * set * row);
+        const cn_weight *w = &m->self[0].down;
+        assert_true(plan.weights > 5 * (int64_t)w->rows * w->cols);
+        assert_true(plan.weights < m->weight_bytes);
+        assert_int_equal(stats.route_ns > 0, scans > 0);
+        assert_int_equal(stats.window_ns > 0, arm != CN_ARM_TRANSFORMER);
+        assert_true(stats.window_ns < stats.self_ns && stats.attend_ns > 0);
+        assert_true(stats.self_ns + stats.route_ns + stats.attend_ns + stats.cross_ns +
+                        stats.head_ns <=
+                    stats.wall_ns);
+        cn_doc_free(doc), cn_doc_free(talk);
+        cn_view_free(view);
+        cn_engine_close(e);
+        cn_model_close(m);
+    }
+    cn_model_close(base);
+}
+
+/* A filled document goes on as if it had been prefilled. */
+static void test_fill(void **state) {
+    (void)state;
+    cn_model     *m = open_model("tiny-b-transformer"), *other = open_model("tiny-b");
+    cn_engine    *e = open_engine((cn_engine_opts){.model = m, .view_tokens = 1000});
+    cn_engine    *f = open_engine((cn_engine_opts){.model = other});
+    cn_doc       *a = new_doc(e, true), *b = new_doc(e, true), *page_doc = new_doc(f, true);
+    cn_view      *view = new_view(e);
+    const int32_t token[2] = {1, 2};
+    assert_err(cn_doc_fill(page_doc, 10, 1, &t_diag), CN_EUNSUPPORTED);
+    assert_non_null(strstr(t_diag.text, "clsa"));
+    assert_err(cn_doc_fill(a, 1001, 1, &t_diag), CN_ETOOBIG);
+    assert_non_null(strstr(t_diag.text, "1000"));
+    assert_err(cn_doc_fill(a, 700, 1, &t_diag), CN_OK);
+    assert_err(cn_doc_fill(b, 700, 1, &t_diag), CN_OK);
+    assert_int_equal(cn_doc_tokens(a), 700);
+    float *want = keep(append(e, a, token, 2, 1, view), m->config.vocab);
+    assert_same_logits(want, append(e, b, token, 2, 1, view), m->config.vocab, "the same seed");
+    assert_err(cn_doc_fill(b, 700, 2, &t_diag), CN_OK);
+    const float *logits = append(e, b, token, 2, 1, view);
+    assert_true(memcmp(want, logits, (size_t)m->config.vocab * sizeof(float)) != 0);
+    free(want);
+    cn_doc_free(a), cn_doc_free(b), cn_doc_free(page_doc);
+    cn_view_free(view);
+    cn_engine_close(e), cn_engine_close(f);
+    cn_model_close(m), cn_model_close(other);
 }
 
 /* The fast paths stay near the reference through the whole model, and say who they are: the
@@ -935,6 +1152,10 @@ int main(void) {
         cmocka_unit_test(test_clsa_is_yoco_up_to_k),
         cmocka_unit_test(test_routing_can_change),
         cmocka_unit_test(test_attention_can_be_seen),
+        cmocka_unit_test(test_transformer_has_same_bits),
+        cmocka_unit_test(test_transformer_refuses),
+        cmocka_unit_test(test_reads_are_counted),
+        cmocka_unit_test(test_fill),
         cmocka_unit_test(test_paths_agree),
         cmocka_unit_test(test_open_refuses),
         cmocka_unit_test(test_step_refuses),

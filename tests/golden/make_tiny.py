@@ -1,8 +1,8 @@
-"""make_tiny.py - Two tiny random models as model folders, and what they must compute.
+"""make_tiny.py - Tiny random models as model folders, and what they must compute.
 
-    python3 tests/golden/make_tiny.py            write tests/golden/tiny-*
-    python3 tests/golden/make_tiny.py deviation  write nothing; print how far an engine is
-                                                 expected to be from these numbers
+    python3 tests/golden/make_tiny.py [NAME...]            write tests/golden/NAME; all of them
+    python3 tests/golden/make_tiny.py deviation [NAME...]  write nothing; print how far an engine
+                                                           is expected to be from these numbers
 
 The numbers come straight from the equations (arXiv:2606.06467 on arXiv:2405.05254, with
 the variants of engine/config.h) in f64, one token at a time.  It shares no code with the
@@ -13,18 +13,23 @@ engine: an error of the engine cannot hide here.  numpy is all it needs.
     tiny-b         the paper's form, bf16: one plain index head; interleaved rope
     tiny-b-yoco    tiny-b without its index: dense cross attention
     tiny-b-global  the same weights with rope on the shared K and the cross queries
+    tiny-a-perlayer     the form of tiny-a, an index in each cross layer: keys from h, query from
+                        the layer's own normed x
+    tiny-b-transformer  the form of tiny-b, four layers that see all tokens; theta 500000
 
 Scenario: documents of 300, 40 and 7 tokens and a conversation of 50; its last 6 tokens are
 queries.  The view of a query is the documents in order, then the conversation up to and
 with the query's token.  "alone" is one more query: its view is the conversation alone, shorter than
-the set may be.  tiny-b-global: one document of 300 tokens, its last 6 are queries.
+the set may be.  tiny-b-global, tiny-b-transformer: one document of 300 tokens, its last 6 are
+queries.
 
 golden.txt / golden.bin (format: golden.py), n tokens, N tokens in the view:
 
     doc<i>.tokens                i32 [n]     i = 0..2 are documents, doc3 is the conversation
     doc<i>.h                     f32 [n, hidden]     the shared state
     doc<i>.k, .v                 f32 [n, kv_heads * head_dim]     K after its norm
-    doc<i>.index_key             f32 [n, index_head_dim]     after its norm
+    doc<i>.index_key             f32 [n, index_head_dim]     after its norm; perlayer: of each
+                                             cross layer, [n, layers, index_head_dim]
     query<j>.position            i32 [1]     in the conversation (or in the one document)
     query<j>.scores              f32 [N]     I[s] for the whole view, also the local tokens
     query<j>.set                 i32 [|S|]   positions in the view, ascending
@@ -35,7 +40,9 @@ golden.txt / golden.bin (format: golden.py), n tokens, N tokens in the view:
     query<j>.logits              f32 [vocab]
     alone.position, .scores, .set, .x, .logits     the same
 
-tiny-b-yoco and tiny-b-global hold tokens, positions and logits only.
+perlayer: .scores, .set and .gap have a first dimension, cross layers.  tiny-b-yoco and
+tiny-b-global hold tokens, positions and logits only; tiny-b-transformer also query<j>.x, f32
+[1 + layers, hidden]: the embedding and x after each layer.
 """
 import copy
 import json
@@ -120,8 +127,27 @@ CONFIG_B = {
     "quantization": "none",
 }
 
+CONFIG_PERLAYER = dict(CONFIG_A, model_type="yoco-perlayer")
+
+CONFIG_TRANSFORMER = dict(
+    CONFIG_B,
+    model_type="transformer",
+    num_self_layers=4,
+    num_cross_layers=0,
+    rope_theta=500000.0,
+)
+
 
 # ---- Weights -------------------------------------------------------------------------
+
+
+def index_prefixes(c):
+    """What stands before the names of each index, in order."""
+    if c["model_type"] == "clsa":
+        return [""]
+    if c["model_type"] == "yoco-perlayer":
+        return [f"cross.{i}." for i in range(c["num_cross_layers"])]
+    return []
 
 
 def shapes(c):
@@ -138,12 +164,13 @@ def shapes(c):
         else:
             layer |= {"q_norm": (hd,), "k_norm": (hd,)}
         out |= {f"self.{i}.{k}": v for k, v in layer.items()}
-    out |= {"shared.norm": (d,), "shared.k": (kv, d), "shared.v": (kv, d)}
-    if c["model_type"] == "clsa":
-        heads, dim = c["index_heads"], c["index_head_dim"]
-        out |= {"index.q": (heads * dim, d), "index.k": (dim, d)}
+    if c["model_type"] != "transformer":
+        out |= {"shared.norm": (d,), "shared.k": (kv, d), "shared.v": (kv, d)}
+    heads, dim = c["index_heads"], c["index_head_dim"]
+    for prefix in index_prefixes(c):
+        out |= {prefix + "index.q": (heads * dim, d), prefix + "index.k": (dim, d)}
         if c["index_weighted"]:
-            out["index.w"] = (heads, d)
+            out[prefix + "index.w"] = (heads, d)
     for i in range(c["num_cross_layers"]):
         layer = {"attn_norm": (d,), "ffn_norm": (d,), "q": (q, d), "o": (d, q)} | ffn
         if c["qk_norm_cross"]:
@@ -267,6 +294,7 @@ class Document:
         layers = model.c["num_self_layers"]
         self.k, self.v = [[] for _ in range(layers)], [[] for _ in range(layers)]
         self.x, self.h, self.K, self.V, self.Kidx = [], [], [], [], []
+        self.layers = []  # x of the last token: its embedding, then after each layer
 
     def __deepcopy__(self, memo):
         other = Document(self.m, self.sink)
@@ -282,6 +310,7 @@ class Document:
         if c["embed_norm"]:
             x = rms(x, m.eps)
         x = x * c.get("embed_scale", 1.0)
+        self.layers = [x]
         for i in range(c["num_self_layers"]):
             p = f"self.{i}"
             n = rms(x, m.eps, m.w[p + ".attn_norm"])
@@ -292,26 +321,31 @@ class Document:
                 q, k = m.head_norm(q, p + ".q_norm"), m.head_norm(k, p + ".k_norm")
             self.k[i].append(m.stored(m.rope(k, t)))
             self.v[i].append(m.stored(v))
-            seen = [s for s in range(t + 1) if t - s < c["sliding_window"] or s < self.sink]
+            seen = range(t + 1)
+            if c["model_type"] != "transformer":
+                seen = [s for s in seen if t - s < c["sliding_window"] or s < self.sink]
             o = m.attention(
                 m.rope(q, t),
                 np.array([self.k[i][s] for s in seen]),
                 np.array([self.v[i][s] for s in seen]),
             )
             x = m.ffn(p, x + m.product(p + ".o", o))
+            self.layers.append(x)
+        self.x.append(x)
+        if c["model_type"] == "transformer":
+            return self
         h = rms(x, m.eps, m.w["shared.norm"])
         K = m.product("shared.k", h).reshape(m.groups, m.dim)
         if c["qk_norm_cross"]:
             K = m.head_norm(K, "shared.k_norm")
         if c["rope_global"]:
             K = m.rope(K, t)
-        self.x.append(x)
         self.h.append(h)
         self.K.append(m.stored(K))
         self.V.append(m.stored(m.product("shared.v", h).reshape(m.groups, m.dim)))
-        if c["model_type"] == "clsa":
-            key = m.product("index.k", h)
-            self.Kidx.append(m.stored(rms(key, m.eps) if c["index_key_norm"] else key))
+        keys = [m.product(prefix + "index.k", h) for prefix in index_prefixes(c)]
+        if keys:
+            self.Kidx.append([m.stored(rms(k, m.eps) if c["index_key_norm"] else k) for k in keys])
         return self
 
     def run(self, tokens):
@@ -320,10 +354,11 @@ class Document:
         return self
 
 
-def index_scores(m, h, keys):
+def index_scores(m, prefix, x, keys):
+    """x is what the query is made of: h, or a layer's normed state."""
     c = m.c
-    q = m.stored(m.product("index.q", h)).reshape(c["index_heads"], c["index_head_dim"])
-    w = m.product("index.w", h) if c["index_weighted"] else np.ones(c["index_heads"])
+    q = m.stored(m.product(prefix + "index.q", x)).reshape(c["index_heads"], c["index_head_dim"])
+    w = m.product(prefix + "index.w", x) if c["index_weighted"] else np.ones(c["index_heads"])
     scores = []
     for key in keys:
         dots = q @ key
@@ -346,26 +381,40 @@ def query(m, view, conversation, position):
     """A token of the conversation through the cross-decoder; `view` ends with the conversation."""
     c = m.c
     last = [(d, s) for d in view for s in range(position + 1 if d is conversation else len(d.x))]
-    out = {"position": position}
-    if c["model_type"] == "clsa":
-        out["scores"] = index_scores(m, conversation.h[position], [d.Kidx[s] for d, s in last])
-        out["set"], out["gap"] = select(c, out["scores"])
-        last = [last[s] for s in out["set"]]
-    K, V = np.array([d.K[s] for d, s in last]), np.array([d.V[s] for d, s in last])
+    out = {"position": position, "scores": [], "set": [], "gap": []}
+
+    def route(i, x):
+        """The rows of index i for a query made of x."""
+        keys = [d.Kidx[s][i] for d, s in last]
+        out["scores"].append(index_scores(m, index_prefixes(c)[i], x, keys))
+        s, gap = select(c, out["scores"][i])
+        out["set"].append(s), out["gap"].append(gap)
+        return [last[s] for s in out["set"][i]]
+
+    rows = route(0, conversation.h[position]) if c["model_type"] == "clsa" else last
     x = conversation.x[position]
     out["x"] = [x]
     for i in range(c["num_cross_layers"]):
         p = f"cross.{i}"
-        q = m.product(p + ".q", rms(x, m.eps, m.w[p + ".attn_norm"])).reshape(m.heads, m.dim)
+        n = rms(x, m.eps, m.w[p + ".attn_norm"])
+        if c["model_type"] == "yoco-perlayer":
+            rows = route(i, n)
+        K, V = np.array([d.K[s] for d, s in rows]), np.array([d.V[s] for d, s in rows])
+        q = m.product(p + ".q", n).reshape(m.heads, m.dim)
         if c["qk_norm_cross"]:
             q = m.head_norm(q, p + ".q_norm")
         if c["rope_global"]:
             q = m.rope(q, position)
         x = m.ffn(p, x + m.product(p + ".o", m.attention(q, K, V)))
         out["x"].append(x)
-    n = rms(x, m.eps, m.w["final_norm"])
-    out["logits"] = m.product("embed" if c["tie_word_embeddings"] else "lm_head", n)
+    out["logits"] = logits(m, x)
     return out
+
+
+def logits(m, x):
+    c = m.c
+    n = rms(x, m.eps, m.w["final_norm"])
+    return m.product("embed" if c["tie_word_embeddings"] else "lm_head", n)
 
 
 # ---- Scenarios -----------------------------------------------------------------------
@@ -385,9 +434,8 @@ def choose_tokens(m, seed):
         widest = 0.0
         for token in range(vocab):
             trial = copy.deepcopy(conversation).push(token)
-            keys = [key for d in view + [trial] for key in d.Kidx]
-            scores = index_scores(m, trial.h[-1], keys)
-            gap = select(m.c, scores)[1] / scores.std()
+            q = query(m, view + [trial], trial, len(trial.x) - 1)
+            gap = min(g / s.std() for g, s in zip(q["gap"], q["scores"]))
             if gap > widest:
                 widest, best = gap, token
         talk.append(best)
@@ -398,39 +446,55 @@ def choose_tokens(m, seed):
 def scenario(m, tokens):
     """tokens: of each document; the last list is the conversation, which has no sink.
     Gives the documents and the queries by name."""
+    if m.c["model_type"] == "transformer":
+        return sequence(m, tokens[-1])
     view = [Document(m, m.c["document_sink"]).run(t) for t in tokens[:-1]]
     talk = Document(m, 0).run(tokens[-1])
     view.append(talk)
     first = len(tokens[-1]) - QUERIES
     queries = {f"query{j}": query(m, view, talk, first + j) for j in range(QUERIES)}
-    if m.c["model_type"] == "clsa":
+    if index_prefixes(m.c):
         queries["alone"] = query(m, [talk], talk, ALONE)
     return view, queries
 
 
+def sequence(m, tokens):
+    """A transformer's scenario: one document, asked at its last tokens."""
+    d, queries, first = Document(m, 0), {}, len(tokens) - QUERIES
+    for t, token in enumerate(tokens):
+        x = d.push(token).layers
+        if t >= first:
+            queries[f"query{t - first}"] = {"position": t, "x": x, "logits": logits(m, x[-1])}
+    return [d], queries
+
+
 def write_golden(name, m, tokens):
-    c = m.c
+    c, indexes = m.c, len(index_prefixes(m.c))
     view, queries = scenario(m, tokens)
     g = Golden(f"What {name} computes; written by make_tiny.py, which describes each array.")
     for i, d in enumerate(view):
         g.put(f"doc{i}.tokens", "i32", tokens[i])
-        if c["model_type"] == "clsa":
+        if indexes:
             n = len(d.x)
             g.put(f"doc{i}.h", "f32", np.array(d.h))
             g.put(f"doc{i}.k", "f32", np.array(d.K).reshape(n, -1))
             g.put(f"doc{i}.v", "f32", np.array(d.V).reshape(n, -1))
-            g.put(f"doc{i}.index_key", "f32", np.array(d.Kidx))
+            keys = np.array(d.Kidx)
+            g.put(f"doc{i}.index_key", "f32", keys[:, 0] if c["model_type"] == "clsa" else keys)
     for key, q in queries.items():
         g.put(f"{key}.position", "i32", q["position"])
-        if c["model_type"] == "clsa":
-            rounded = q["scores"].astype(np.float32)
-            assert select(c, rounded)[0] == q["set"], "f32 scores select another set"
-            g.put(f"{key}.scores", "f32", rounded)
-            g.put(f"{key}.set", "i32", q["set"])
+        for scores, chosen, gap in zip(q["scores"], q["set"], q["gap"]) if indexes else []:
+            assert select(c, scores.astype(np.float32))[0] == chosen, "f32 scores: another set"
             if key != "alone":
-                older = np.sort(q["scores"][: len(rounded) - c["index_local"]])[::-1]
-                assert q["gap"] > 1e-3 * abs(older[c["index_topk"] - 1]), "a close call"
-                g.put(f"{key}.gap", "f32", q["gap"])
+                older = np.sort(scores[: len(scores) - c["index_local"]])[::-1]
+                assert gap > 1e-3 * abs(older[c["index_topk"] - 1]), "a close call"
+        if indexes:
+            of_all = {k: q[k][0] if c["model_type"] == "clsa" else q[k] for k in ("scores", "set", "gap")}
+            g.put(f"{key}.scores", "f32", np.array(of_all["scores"]))
+            g.put(f"{key}.set", "i32", of_all["set"])
+            if key != "alone":
+                g.put(f"{key}.gap", "f32", of_all["gap"])
+        if indexes or c["model_type"] == "transformer":
             g.put(f"{key}.x", "f32", np.array(q["x"]))
         g.put(f"{key}.logits", "f32", q["logits"])
     g.write(os.path.join(HERE, name, "golden"))
@@ -490,10 +554,11 @@ def stages(view, queries):
         if getattr(view[0], key):
             out[key] = np.concatenate([np.array(getattr(d, key)).ravel() for d in view])
     queries = queries.values()
-    if "scores" in next(iter(queries)):
-        out["scores"] = np.concatenate([q["scores"] for q in queries])
+    if next(iter(queries)).get("scores"):
+        out["scores"] = np.concatenate([s for q in queries for s in q["scores"]])
+    kind = "cross layers" if view[0].h else "layers"
     for i in range(len(next(iter(queries))["x"])):
-        out[f"x, {i} cross layers"] = np.concatenate([q["x"][i] for q in queries])
+        out[f"x, {i} {kind}"] = np.concatenate([q["x"][i] for q in queries])
     out["logits"] = np.concatenate([q["logits"] for q in queries])
     return out
 
@@ -510,10 +575,11 @@ def deviation(name, c, weights, tokens):
             e = v - want[key]
             row[key] += [np.abs(e).max(), np.sqrt((e * e).mean())]
         for key, q in queries.items():
-            if "set" in q:
-                assert q["set"] == exact[key]["set"], "rounding changes a set"
-                error = np.abs(q["scores"] - exact[key]["scores"]).max()
-                clear = min(clear, exact[key]["gap"] / error)
+            if not q.get("set"):
+                continue
+            assert q["set"] == exact[key]["set"], "rounding changes a set"
+            for got, want_scores, gap in zip(q["scores"], exact[key]["scores"], exact[key]["gap"]):
+                clear = min(clear, gap / np.abs(got - want_scores).max())
     note = "" if clear == np.inf else f", narrowest gap {clear:.1f} x the largest score error"
     print(f"\n{name}{note}\n")
     print("| stage | rms | max | max dev | rms dev | max dev, q p bf16 | rms dev, q p bf16 |")
@@ -523,25 +589,46 @@ def deviation(name, c, weights, tokens):
         print(f"| {key} | {v[0]:.2f} | {v[1]:.2f} | {e} |")
 
 
+def runs(names):
+    """(name, config, stored tensors, weights, tokens) of each model that is wanted."""
+
+    def wanted(*some):
+        return not names or any(n in names for n in some)
+
+    out = []
+    if wanted("tiny-a"):
+        stored, weights = make_weights(CONFIG_A, 1)
+        out.append(("tiny-a", CONFIG_A, stored, weights, choose_tokens(Model(CONFIG_A, weights), 11)))
+    if wanted("tiny-b", "tiny-b-yoco", "tiny-b-global"):
+        stored, weights = make_weights(CONFIG_B, 2)
+        tokens = choose_tokens(Model(CONFIG_B, weights), 12)
+        yoco = dict(CONFIG_B, model_type="yoco")
+        globally = dict(yoco, rope_global=True)
+        dense = [t for t in stored if not t[0].startswith("index.")]
+        out += [
+            ("tiny-b", CONFIG_B, stored, weights, tokens),
+            ("tiny-b-yoco", yoco, dense, weights, tokens),
+            ("tiny-b-global", globally, dense, weights, tokens[:1]),
+        ]
+    if wanted("tiny-a-perlayer"):
+        c = CONFIG_PERLAYER
+        stored, weights = make_weights(c, 3)
+        out.append(("tiny-a-perlayer", c, stored, weights, choose_tokens(Model(c, weights), 13)))
+    if wanted("tiny-b-transformer"):
+        c = CONFIG_TRANSFORMER
+        stored, weights = make_weights(c, 4)
+        tokens = np.random.RandomState(14).randint(0, c["vocab_size"], DOCUMENTS[0]).tolist()
+        out.append(("tiny-b-transformer", c, stored, weights, [tokens]))
+    return [r for r in out if not names or r[0] in names]
+
+
 def main():
-    stored_a, weights_a = make_weights(CONFIG_A, 1)
-    stored_b, weights_b = make_weights(CONFIG_B, 2)
-    tokens_a = choose_tokens(Model(CONFIG_A, weights_a), 11)
-    tokens_b = choose_tokens(Model(CONFIG_B, weights_b), 12)
-    yoco = dict(CONFIG_B, model_type="yoco")
-    globally = dict(yoco, rope_global=True)
-    stored_yoco = [t for t in stored_b if not t[0].startswith("index.")]
-    runs = [
-        ("tiny-a", CONFIG_A, stored_a, weights_a, tokens_a),
-        ("tiny-b", CONFIG_B, stored_b, weights_b, tokens_b),
-        ("tiny-b-yoco", yoco, stored_yoco, weights_b, tokens_b),
-        ("tiny-b-global", globally, stored_yoco, weights_b, tokens_b[:1]),
-    ]
-    for name, c, stored, weights, tokens in runs:
-        if sys.argv[1:] == ["deviation"]:
+    names = [a for a in sys.argv[1:] if a != "deviation"]
+    for name, c, stored, weights, tokens in runs(names):
+        if "deviation" in sys.argv[1:]:
             deviation(name, c, weights, tokens)
         else:
-            write_folder(name, c, stored, roles_first=name == "tiny-a")
+            write_folder(name, c, stored, roles_first=name.startswith("tiny-a"))
             write_golden(name, Model(c, weights), tokens)
 
 

@@ -273,23 +273,23 @@ static void test_attend_dense_equals_sparse(void **state) {
         }
 }
 
-static void test_attend_many_chunks(void **state) {
-    (void)state;
-    enum { PAGES = 90 };
+/* So many that a task is a run of chunks, for each number of threads. */
+static void check_many_chunks(shape s) {
+    enum { PAGES = 150 };
     cn_ops    ops[CN_ISA_COUNT];
     const int variants = t_variants(ops);
     int32_t   tokens[PAGES];
     for (int i = 0; i < PAGES; i++) tokens[i] = i % 4 == 1 ? (int32_t)t_rand_range(0, 256) : 256;
     cache c;
     paged p;
-    cache_init(&c, (shape){4, 2, 16}, 1, PAGES * CN_PAGE_TOKENS);
+    cache_init(&c, s, 1, PAGES * CN_PAGE_TOKENS);
     paged_init(&p, &c, tokens, PAGES);
     float               *want = t_alloc((size_t)out_bytes(&c));
     cn_attend_dense_args a = dense_args(&c, &p, want);
     assert_err(cn_attend_dense_ref(&a, NULL), CN_OK);
-    assert_true(p.count > 33 * CN_ATTEND_CHUNK);
+    assert_true(p.count > 128 * CN_ATTEND_CHUNK);
     for (int v = 0; v < variants; v++) {
-        t_note("%s", cn_isa_name(ops[v].isa));
+        t_note("%s, %d/%d x %d", cn_isa_name(ops[v].isa), s.heads, s.kv_heads, s.head_dim);
         check_same_bits(&ops[v], &c, &p);
         a.head.out = c.out;
         compare(&a.head, p.rows, p.count, want);
@@ -297,6 +297,13 @@ static void test_attend_many_chunks(void **state) {
     t_free(want);
     paged_release(&p);
     cache_release(&c);
+}
+
+static void test_attend_many_chunks(void **state) {
+    (void)state;
+    check_many_chunks((shape){4, 2, 16});
+    check_many_chunks((shape){15, 3, 48});
+    check_many_chunks((shape){8, 2, 64});
 }
 
 /* A head's bits depend on its own q and its K/V head alone, not on the heads beside it, and

@@ -448,6 +448,22 @@ static void test_the_copy_is_in_no_repository(void **unused) {
     assert_empty(scratch);
 }
 
+/* An interrupt ends the run in order: the status says so, and nothing is left. */
+static void test_an_interrupt_leaves_nothing(void **unused) {
+    (void)unused;
+    cn_buf text = {0};
+    new_repo();
+    for (int i = 0; i < 20000; i++)
+        cn_buf_printf(&text, "{\"type\":\"a\",\"turns\":[{\"q\":\"%s\",\"answer\":\"\"}]}\n",
+                      where);
+    write_questions(cn_buf_str(&text));
+    cn_buf_release(&text);
+    t_shell("timeout --preserve-status -s INT 3 %s bench retrieval -C %s --state %s --budget %d "
+            "--questions %s --out %s > /dev/null; test $? = 130",
+            t_cairn_path(), repo, scratch, BUDGET, questions, out);
+    assert_empty(scratch);
+}
+
 static void test_bad_questions_are_named(void **unused) {
     (void)unused;
     static const struct {
@@ -488,6 +504,7 @@ int main(void) {
         cmocka_unit_test(test_lanes_change_nothing),
         cmocka_unit_test(test_needles_and_definitions_by_depth),
         cmocka_unit_test(test_the_copy_is_in_no_repository),
+        cmocka_unit_test(test_an_interrupt_leaves_nothing),
         cmocka_unit_test(test_bad_questions_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

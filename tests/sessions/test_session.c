@@ -15,6 +15,25 @@ static cn_host *open_host(const char *state, int32_t threads) {
     return k_open_host(k_plain_model(), state, threads);
 }
 
+/* Models of the arms that are only measured: refused by name, with the way out. */
+static void test_other_arms_have_no_sessions(void **state) {
+    (void)state;
+    static const char *const models[] = {"yoco-perlayer", "transformer"};
+    static const char *const folder[] = {CN_SOURCE_DIR "/tests/golden/tiny-a-perlayer",
+                                         CN_SOURCE_DIR "/tests/golden/tiny-b-transformer"};
+    for (int i = 0; i < 2; i++) {
+        cn_host *h = (cn_host *)&h;
+        assert_err(
+            cn_host_open(&h,
+                         &(cn_host_opts){.model_folder = folder[i], .state_folder = k_new_state()},
+                         &t_diag),
+            CN_EUNSUPPORTED);
+        assert_null(h);
+        assert_non_null(strstr(t_diag.text, models[i]));
+        assert_non_null(strstr(t_diag.text, "bench curve"));
+    }
+}
+
 static k_asked ask(cn_host *h, cn_session *s, int number) {
     char question[64];
     snprintf(question, sizeof(question), "question %d: where is cn_buf_put?", number);
@@ -304,6 +323,7 @@ static void test_a_crash_loses_no_finished_turn(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_other_arms_have_no_sessions),
         cmocka_unit_test(test_same_bits_whatever_happens),
         cmocka_unit_test(test_paths_share_no_page),
         cmocka_unit_test(test_same_bits_in_other_processes),
