@@ -37,7 +37,7 @@ CFLAGS  = -std=c11 -D_GNU_SOURCE $(WARN) $(OPT) $(SANFL) -ffp-contract=off -fno-
 AVX512 := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512bf16 -mavx512vbmi -mprefer-vector-width=512
 AVX2   := -mavx2 -mfma
 LDFLAGS = $(SANFL) -pthread
-LDLIBS := -lsodium -lxxhash -lcjson -lpcre2-8 -lutf8proc -lsqlite3 -lgit2 -llmdb -lm
+LDLIBS := -lsodium -lxxhash -lcjson -lpcre2-8 -lutf8proc -lsqlite3 -lgit2 -llmdb -ledit -lm
 
 # ---- Sources -----------------------------------------------------------------
 FOLDERS  := base kernels engine store tools sessions runtime
@@ -54,7 +54,7 @@ FUZZERS  := $(FUZZ_SRC:tests/fuzz/%.c=$(BUILD)/tests/fuzz/%)
 FUZZ_SECONDS ?= 300
 C_FILES   = $(wildcard $(addsuffix /*.[ch],$(FOLDERS)) $(addsuffix /*.def,$(FOLDERS)) tests/*/*.[ch] tests/*.[ch])
 
-.PHONY: all setup demo test check bench fuzz soak e2e format install train-native clean help
+.PHONY: all setup demo test check bench fuzz soak e2e format man install train-native clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -141,10 +141,19 @@ fuzz: $(FUZZERS)
 format:
 	$(Q)clang-format -i $(filter-out %.def,$(C_FILES))
 
-## install: the binary under PREFIX (/usr/local)
+## man: the manual pages, from the help of the commands, in build/<config>/man
+man: all
+	$(Q)rm -rf $(BUILD)/man && mkdir -p $(BUILD)/man
+	$(Q)set -e; cairn=$(BUILD)/cairn; \
+	page() { $$cairn help --man "$$@" >$(BUILD)/man/$$(echo cairn "$$@" | tr ' ' -).1; }; \
+	page; for c in $$($$cairn help --commands); do page $$c; \
+	    for s in $$($$cairn $$c help --commands 2>/dev/null); do page $$c $$s; done; done
+
+## install: the binary and the manual pages under PREFIX (/usr/local)
 PREFIX ?= /usr/local
-install: all
+install: all man
 	install -D -m 755 $(BUILD)/cairn $(DESTDIR)$(PREFIX)/bin/cairn
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(BUILD)/man/*.1
 
 ## train-native: tokenizer and cut as a library for examples/train, with the libraries it needs beside it
 TRAIN_SRC := examples/train/native.c sessions/cut.c $(wildcard engine/tokenizer*.c base/*.c) \

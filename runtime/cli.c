@@ -1,5 +1,6 @@
 /* cli.c - Options, output and the model folder, for all commands. */
 #include "runtime/cli.h"
+#include "runtime/help.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -13,19 +14,7 @@
 
 enum { OPTIONS_MAX = 32 };
 
-static void print_help(const char *usage, const cn_option *option, int options) {
-    fputs(usage, stdout);
-    puts("\noptions:");
-    for (int i = 0; i < options; i++) {
-        char text[64], letter[8] = "";
-        if (option[i].letter) snprintf(letter, sizeof(letter), "-%c, ", option[i].letter);
-        snprintf(text, sizeof(text), "%s--%s%s", letter, option[i].name,
-                 option[i].flag     ? ""
-                 : option[i].number ? " N"
-                                    : " TEXT");
-        printf("  %-22s %s\n", text, option[i].help);
-    }
-}
+static const cn_verb *running; // the verb that was dispatched last
 
 static bool read_number(const char *text, int32_t *out) {
     char *end;
@@ -37,17 +26,27 @@ static bool read_number(const char *text, int32_t *out) {
 }
 
 int cn_cli_parse(cn_cli *cli, int argc, char **argv, const char *usage, const cn_option *options) {
-    bool            help = false;
+    bool            help = false, man = false;
     cn_option       all[OPTIONS_MAX];
     struct option   longs[OPTIONS_MAX + 1] = {0};
     int             n = 0;
     const cn_option common[] = {
-        {.name = "model", .value = &cli->model, .help = "folder of the model (CAIRN_MODEL)"},
-        {.name = "state", .value = &cli->state, .help = "state folder (CAIRN_STATE)"},
+        {.name = "model",
+         .value = &cli->model,
+         .value_name = "DIR",
+         .help = "folder of the model (CAIRN_MODEL)"},
+        {.name = "state",
+         .value = &cli->state,
+         .value_name = "DIR",
+         .help = "state folder (CAIRN_STATE)"},
         {.name = "threads", .number = &cli->threads, .help = "threads; 0: one for each core"},
-        {.name = "isa", .value = &cli->isa, .help = "instruction-set path: ref, avx2, avx512"},
+        {.name = "isa",
+         .value = &cli->isa,
+         .value_name = "NAME",
+         .help = "instruction-set path: ref, avx2, avx512"},
         {.name = "json", .flag = &cli->json, .help = "one JSON object on the last line of stdout"},
         {.name = "help", .flag = &help, .help = "this text"},
+        {.name = "man", .flag = &man, .help = "the same as a man page"},
     };
     for (; options && options->name; options++) all[n++] = *options;
     for (size_t i = 0; i < sizeof(common) / sizeof(common[0]); i++) all[n++] = common[i];
@@ -82,7 +81,17 @@ int cn_cli_parse(cn_cli *cli, int argc, char **argv, const char *usage, const cn
         }
     }
     if (help) {
-        print_help(usage, all, n);
+        cn_help_print(usage, all, n);
+        exit(CN_EXIT_DONE);
+    }
+    if (man) {
+        char name[64];
+        snprintf(name, sizeof(name), "cairn %s", cli->command);
+        cn_help_print_man(&(cn_help_page){.name = name,
+                                          .summary = running ? running->help : cli->command,
+                                          .usage = usage,
+                                          .option = all,
+                                          .options = n});
         exit(CN_EXIT_DONE);
     }
     const int operands = argc - optind;
@@ -90,18 +99,107 @@ int cn_cli_parse(cn_cli *cli, int argc, char **argv, const char *usage, const cn
     return operands;
 }
 
-int cn_cli_dispatch(const char *before, const cn_verb *verb, int argc, char **argv) {
-    const bool help = argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0;
-    for (const cn_verb *v = verb; v->name && !help; v++)
-        if (strcmp(argv[1], v->name) == 0) return v->run(argc - 1, argv + 1);
-    if (!help) {
-        fprintf(stderr, "%s: no command \"%s\" (see %s --help)\n", before, argv[1], before);
-        return CN_EXIT_USAGE;
+/* Optimal string alignment, over the two last rows and the one before. */
+static int distance_between(const char *a, const char *b) {
+    enum { BYTES_MAX = 64 };
+    const size_t n = strlen(a), m = strlen(b);
+    if (n > BYTES_MAX || m > BYTES_MAX) return INT_MAX;
+    int row[3][BYTES_MAX + 1];
+    for (size_t j = 0; j <= m; j++) row[0][j] = (int)j;
+    for (size_t i = 1; i <= n; i++) {
+        int *now = row[i % 3], *up = row[(i - 1) % 3], *up2 = row[(i + 1) % 3];
+        now[0] = (int)i;
+        for (size_t j = 1; j <= m; j++) {
+            int best = up[j - 1] + (a[i - 1] != b[j - 1]);
+            if (up[j] + 1 < best) best = up[j] + 1;
+            if (now[j - 1] + 1 < best) best = now[j - 1] + 1;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+                up2[j - 2] + 1 < best)
+                best = up2[j - 2] + 1;
+            now[j] = best;
+        }
     }
-    printf("usage: %s COMMAND [options]\n\n", before);
+    return row[n % 3][m];
+}
+
+void cn_nearest_try(cn_nearest *n, const char *name) {
+    const size_t bytes = strlen(n->word);
+    const int    limit = bytes < 5 ? 1 : 2;
+    const bool   begins = bytes > 1 && strncmp(name, n->word, bytes) == 0;
+    const int    distance = begins ? 0 : distance_between(n->word, name);
+    if (distance > limit || (n->best && distance >= n->distance)) return;
+    n->best = name;
+    n->distance = distance;
+}
+
+static void print_verbs(const char *before, const cn_verb *verb) {
+    const char *text = cn_help_of_group(before);
+    if (text)
+        fputs(text, stdout);
+    else
+        printf("usage: %s COMMAND [options]\n", before);
+    puts("\ncommands:");
     for (const cn_verb *v = verb; v->name; v++) printf("  %-10s %s\n", v->name, v->help);
     puts("\nEvery command takes --help and --json.");
-    return argc < 2 ? CN_EXIT_USAGE : CN_EXIT_DONE;
+}
+
+static int no_such_verb(const char *before, const cn_verb *verb, const char *word) {
+    cn_nearest near = {.word = word};
+    for (const cn_verb *v = verb; v->name; v++) cn_nearest_try(&near, v->name);
+    fprintf(stderr, "%s: no command \"%s\"", before, word);
+    if (near.best) fprintf(stderr, "; did you mean \"%s\"?", near.best);
+    fprintf(stderr, " (see %s --help)\n", before);
+    return CN_EXIT_USAGE;
+}
+
+static int run_verb(const char *before, const cn_verb *verb, int argc, char **argv) {
+    for (const cn_verb *v = verb; v->name; v++)
+        if (strcmp(argv[0], v->name) == 0) {
+            running = v;
+            return v->run(argc, argv);
+        }
+    return no_such_verb(before, verb, argv[0]);
+}
+
+/* help [--man] [VERB...], help --commands */
+static int help(const char *before, const cn_verb *verb, int argc, char **argv) {
+    enum { WORDS_MAX = 8 };
+    char      *words[WORDS_MAX + 2];
+    const bool is_man = argc > 1 && strcmp(argv[1], "--man") == 0;
+    const int  first = is_man ? 2 : 1, count = argc - first;
+    if (argc == 2 && strcmp(argv[1], "--commands") == 0) {
+        for (const cn_verb *v = verb; v->name; v++) puts(v->name);
+    } else if (count > WORDS_MAX) {
+        fprintf(stderr, "%s help: %d words, limit %d\n", before, count, (int)WORDS_MAX);
+        return CN_EXIT_USAGE;
+    } else if (count > 0) {
+        static char option[2][8] = {"--help", "--man"};
+        memcpy(words, argv + first, (size_t)count * sizeof(*words));
+        words[count] = option[is_man];
+        words[count + 1] = NULL;
+        return run_verb(before, verb, count + 1, words);
+    } else if (is_man) {
+        cn_help_print_man(
+            &(cn_help_page){.name = before,
+                            .summary = running ? running->help : "an agent session runtime",
+                            .usage = cn_help_of_group(before),
+                            .verb = verb});
+    } else {
+        print_verbs(before, verb);
+    }
+    return CN_EXIT_DONE;
+}
+
+int cn_cli_dispatch(const char *before, const cn_verb *verb, int argc, char **argv) {
+    static char man[] = "--man";
+    char       *page[] = {NULL, man, NULL};
+    if (argc < 2 || strcmp(argv[1], "--help") == 0) {
+        print_verbs(before, verb);
+        return argc < 2 ? CN_EXIT_USAGE : CN_EXIT_DONE;
+    }
+    if (strcmp(argv[1], "help") == 0) return help(before, verb, argc - 1, argv + 1);
+    if (strcmp(argv[1], "--man") == 0) return help(before, verb, 2, page);
+    return run_verb(before, verb, argc - 1, argv + 1);
 }
 
 void cn_listing_begin(cn_listing *l, const cn_cli *cli) {

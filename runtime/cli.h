@@ -11,12 +11,19 @@
 
 #include "base/err.h"
 #include "base/json.h"
-#include "sessions/host.h"
+#include "sessions/context.h"
+#include "sessions/session.h"
 
 CN_C_BEGIN
 
 /* Exit status. */
-enum { CN_EXIT_DONE = 0, CN_EXIT_FAILED = 1, CN_EXIT_USAGE = 2, CN_EXIT_INTERRUPTED = 130 };
+enum {
+    CN_EXIT_DONE = 0,
+    CN_EXIT_FAILED = 1,
+    CN_EXIT_USAGE = 2,
+    CN_EXIT_BUDGET = 3,
+    CN_EXIT_INTERRUPTED = 130,
+};
 
 enum { CN_PATH_BYTES = 4096 }; // PATH_MAX: realpath writes that much
 
@@ -38,11 +45,13 @@ typedef struct cn_option {
     int32_t     *number;
     bool        *flag;
     const char  *help;
+    const char  *value_name; // in the help; NULL: N for a number, else TEXT
 } cn_option;
 
 /* Read options and operands of one command.  `options` ends with a zeroed entry; the common
  * ones are known besides.  Operands move to the front of argv; their count is returned.
- * --help prints `usage` with all options and exits; a wrong option exits with 2. */
+ * --help prints `usage` (written as help.h says) with all options and exits, --man the same
+ * as a man page; a wrong option exits with 2. */
 int cn_cli_parse(cn_cli *cli, int argc, char **argv, const char *usage, const cn_option *options);
 
 /* One of the words that can stand next on the command line. */
@@ -53,8 +62,23 @@ typedef struct cn_verb {
 } cn_verb;
 
 /* Run the verb that argv[1] names.  `before` is what stands in front of it ("cairn bench"),
- * `verb` ends with a zeroed entry.  --help, help or nothing lists the verbs. */
+ * `verb` ends with a zeroed entry.  --help or nothing lists the verbs; so does `help`, and
+ *
+ *   help VERB...        is VERB... --help
+ *   help --man VERB...  its man page; without a verb that of the list
+ *   help --commands     names alone, one a line */
 int cn_cli_dispatch(const char *before, const cn_verb *verb, int argc, char **argv);
+
+/* The one of several names that somebody may have meant by `word`. */
+typedef struct cn_nearest {
+    const char *word;
+    const char *best; // NULL: none is near
+    int         distance;
+} cn_nearest;
+
+/* A name that `word` begins, or one that is a slip or two away (a letter more, less, other,
+ * or two exchanged); the nearest, of equals the first. */
+void cn_nearest_try(cn_nearest *n, const char *name);
 
 /* Print the failure as `cli` wants it and return CN_EXIT_FAILED. */
 int cn_cli_fail(const cn_cli *cli, cn_err err, const cn_diag *diag);
@@ -88,6 +112,15 @@ void cn_listing_begin(cn_listing *l, const cn_cli *cli);
 /* Print what was written (--json) or the failure; the exit status. */
 int cn_listing_end(cn_listing *l, cn_err err, const cn_diag *diag);
 
+/* What several commands print, each finished with its exit status.  `session` is an exact id. */
+int cn_print_costs(const cn_cli *cli, cn_ledger *ledger, cn_cost_by by, const char *session);
+int cn_print_sessions(const cn_cli *cli, cn_ledger *ledger);
+int cn_print_context(const cn_cli *cli, cn_session *s);
+/* "turn", "session", "day", "tool"; CN_COST_COUNT for another word. */
+cn_cost_by cn_cost_by_name(const char *name);
+/* One call as a line or, if l->cli->json, an object; a cn_ledger_call_fn. */
+void cn_print_call(void *listing, const cn_ledger_call *call);
+
 /* The commands; argv[0] is the first word behind their name. */
 int cn_cmd_model(int argc, char **argv);
 int cn_cmd_bench(int argc, char **argv);
@@ -96,6 +129,7 @@ int cn_cmd_bench_decode(int argc, char **argv);
 int cn_cmd_bench_retrieval(int argc, char **argv);
 int cn_cmd_bench_curve(int argc, char **argv);
 int cn_cmd_ask(int argc, char **argv);
+int cn_cmd_chat(int argc, char **argv);
 int cn_cmd_sessions(int argc, char **argv);
 int cn_cmd_context(int argc, char **argv);
 int cn_cmd_cost(int argc, char **argv);

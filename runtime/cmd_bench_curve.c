@@ -472,11 +472,16 @@ static int find_arm(const char *name) {
 
 int cn_cmd_bench_curve(int argc, char **argv) {
     static const char usage[] =
-        "usage: cairn bench curve [--dims FILE.json] [--arm NAME] [--tokens N] [--csv FILE] "
-        "[--plot FILE.svg]\n\n"
-        "  Four arms with random weights at the dims of the model: clsa, yoco-perlayer, yoco,\n"
-        "  transformer; prefill, decode and both together at 8K, 32K, 64K and 128K tokens of\n"
-        "  context, in parts, against floors of the same run.\n";
+        "usage: cairn bench curve [--dims FILE.json] [--arm NAME] [--tokens N] [--csv FILE]\n"
+        "                         [--plot FILE.svg]\n"
+        "\n"
+        "examples:\n"
+        "  cairn bench curve --plot curve.svg           four arms at 8K to 128K tokens\n"
+        "  cairn bench curve --tokens 32768 --arm clsa  one arm, shorter\n"
+        "\n"
+        "Four arms with random weights at the dims of the model: clsa, yoco-perlayer, yoco,\n"
+        "transformer; prefill, decode and both together at 8K, 32K, 64K and 128K tokens of\n"
+        "context, in parts, against floors of the same run.\n";
     cn_cli          cli = {.command = "bench curve"};
     cn_diag         diag = {0};
     cn_listing      l;

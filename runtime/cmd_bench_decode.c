@@ -73,9 +73,13 @@ static cn_err run_all(cn_listing *l, cn_engine *e, int64_t tokens_max, cn_diag *
 
 int cn_cmd_bench_decode(int argc, char **argv) {
     static const char usage[] =
-        "usage: cairn bench decode [--tokens N]\n\n"
-        "  A whole token at 8K, 32K and 128K: prefill and decode against their floors, peak "
-        "memory.\n";
+        "usage: cairn bench decode [--tokens N]\n"
+        "\n"
+        "examples:\n"
+        "  cairn bench decode                 at 8K, 32K and 128K tokens\n"
+        "  cairn bench decode --tokens 8192   a short one\n"
+        "\n"
+        "A whole token: prefill and decode against their floors, peak memory.\n";
     cn_cli          cli = {.command = "bench decode"};
     cn_diag         diag = {0};
     char            folder[CN_PATH_BYTES];

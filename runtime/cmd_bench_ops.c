@@ -60,8 +60,13 @@ static void put_roofs(cn_listing *l, const cn_opbench_roofs *r) {
 
 int cn_cmd_bench_ops(int argc, char **argv) {
     static const char usage[] =
-        "usage: cairn bench ops [--only OP] [--ms N]\n\n"
-        "  Each op at the model's dims: time, GB/s, Gop/s, percent of the roof of the same run.\n";
+        "usage: cairn bench ops [--only OP] [--ms N]\n"
+        "\n"
+        "examples:\n"
+        "  cairn bench ops                         all ops\n"
+        "  cairn bench ops --only matmul --ms 400  some of them, longer\n"
+        "\n"
+        "Each op at the model's dims: time, GB/s, Gop/s, percent of the roof of the same run.\n";
     cn_cli           cli = {.command = "bench ops"};
     cn_diag          diag = {0};
     char             folder[CN_PATH_BYTES];

@@ -31,15 +31,22 @@ static const char usage[] =
     "usage: cairn bench retrieval [-C REPO] [--budget N] [--plot FILE.svg]\n"
     "       cairn bench retrieval --questions FILE [-C REPO] [--budget N] [--topk K | --dense]\n"
     "       cairn bench retrieval --mass [--questions FILE] [-C REPO] [--budget N]\n"
-    "       cairn bench retrieval --ruler [--lengths 4096,8192] [--topk K | --dense]\n\n"
-    "  Needles and definitions of the repository, by context length (4,096 tokens doubled up to\n"
-    "  the budget) and depth, dense against the top 256 to 2,048.  Or questions from a file: each\n"
-    "  line a fresh conversation, "
+    "       cairn bench retrieval --ruler [--lengths 4096,8192] [--topk K | --dense]\n"
+    "\n"
+    "examples:\n"
+    "  cairn bench retrieval --plot heat.svg      needles and definitions of the repository here\n"
+    "  cairn bench retrieval --questions q.jsonl  questions of your own, with their answers\n"
+    "  cairn bench retrieval --mass               what the top k of the index holds\n"
+    "\n"
+    "Needles and definitions of the repository, by context length (4,096 tokens doubled up to\n"
+    "the budget) and depth, dense against the top 256 to 2,048.  Or questions from a file: each\n"
+    "line a fresh conversation,\n"
     "{\"type\":...,\"turns\":[{\"q\":...,\"calls\":[...],\"answer\":...}]}.\n"
-    "  --mass: the share of dense attention that the top k of the index holds, against the best\n"
-    "  sets, and the change in cross-entropy, on the documents' own text or on the answers.\n"
-    "  --ruler: those tasks of RULER (arXiv:2404.06654) that need no data.\n"
-    "  --state DIR is where the scratch folder is made; nothing is left there.\n";
+    "\n"
+    "--mass: the share of dense attention that the top k of the index holds, against the best\n"
+    "sets, and the change in cross-entropy, on the documents' own text or on the answers.\n"
+    "--ruler: those tasks of RULER (arXiv:2404.06654) that need no data.  --state DIR is where\n"
+    "the scratch folder is made; nothing is left there.\n";
 
 static atomic_bool is_cancelled;
 

@@ -5,7 +5,10 @@
 #include <string.h>
 
 int cn_cmd_cache(int argc, char **argv) {
-    static const char usage[] = "usage: cairn cache stat    what the page store holds\n";
+    static const char usage[] = "usage: cairn cache stat    what the page store holds\n"
+                                "\n"
+                                "examples:\n"
+                                "  cairn cache stat --json    as one object\n";
     cn_cli            cli = {.command = "cache"};
     cn_diag           diag = {0};
     cn_host          *host = NULL;

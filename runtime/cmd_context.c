@@ -8,12 +8,19 @@
 static const char usage[] =
     "usage: cairn context [-C REPO] [--budget N] [--dry-run]\n"
     "       cairn context [-C REPO] -c | -s SESSION [--dry-run]\n"
-    "       cairn context add|drop [-C REPO] -c | -s SESSION PATH...\n\n"
-    "  What a new session here would hold, or a session holds, what is left out, and what is\n"
-    "  cached.  Without --dry-run the missing documents are prefilled and stored now.\n\n"
-    "  add and drop say what a session's view holds from now on: files by their path from the\n"
-    "  root, long questions and results as the conversation names them (turn-1/result-1.txt).\n"
-    "  Dropping is free; what is added is prefilled, and billed, by the next turn.\n";
+    "       cairn context add|drop [-C REPO] -c | -s SESSION PATH...\n"
+    "\n"
+    "examples:\n"
+    "  cairn context --dry-run              what is in, what is left out, what is cached\n"
+    "  cairn context                        prefill the rest now, for the sessions to come\n"
+    "  cairn context --budget 8192 --json   the same of a smaller view, as one object\n"
+    "  cairn context drop -c src/big.c      free; turn-1/result-1.txt names a long result\n"
+    "  cairn context add -c doc/format.md   prefilled, and billed, by the next turn\n"
+    "\n"
+    "What a new session here would hold, or a session holds, what is left out, and what is\n"
+    "cached.  Without --dry-run the missing documents are prefilled and stored now.  add and\n"
+    "drop say what a session's view holds from now on: files by their path from the root,\n"
+    "long questions and results as the conversation names them.\n";
 
 static void put_documents(cn_json_writer *w, const cn_context *c) {
     cn_json_field_open(w, "documents", '[');
@@ -194,6 +201,13 @@ static void print_view(const request *r, cn_context *c) {
         printf("%-9s %6s tok  %s\n", r->edit == CN_EDIT_ADD ? "added" : "dropped",
                cn_cli_count(tokens_of(c, r->path[i])), r->path[i]);
     print_sum(c);
+}
+
+int cn_print_context(const cn_cli *cli, cn_session *s) {
+    const request r = {0};
+    if (cli->json) return put_json(cli, &r, s, cn_session_context(s), 0);
+    print_view(&r, cn_session_context(s));
+    return CN_EXIT_DONE;
 }
 
 static int run(const cn_cli *cli, const request *r) {

@@ -35,40 +35,66 @@ static void on_cost(void *ctx, const cn_ledger_cost *c) {
     }
 }
 
+static const char *const names[] = {"turn", "session", "day", "tool"};
+_Static_assert(sizeof(names) / sizeof(names[0]) == CN_COST_COUNT, "a name for each");
+
+cn_cost_by cn_cost_by_name(const char *name) {
+    int by = 0;
+    while (by < CN_COST_COUNT && strcmp(name, names[by]) != 0) by++;
+    return (cn_cost_by)by;
+}
+
+int cn_print_costs(const cn_cli *cli, cn_ledger *ledger, cn_cost_by by, const char *session) {
+    cn_diag    diag = {0};
+    cn_listing l;
+    cn_listing_begin(&l, cli);
+    if (!cli->json && by != CN_COST_TOOL)
+        printf("%-24s %12s %12s %12s %8s %8s %10s %10s\n", "", "context", "cached", "prefilled",
+               "prompt", "output", "wall s", "saved s");
+    cn_json_open(&l.w, '{');
+    cn_json_field_string(&l.w, "by", names[by]);
+    cn_json_field_open(&l.w, "costs", '[');
+    const cn_err err = cn_ledger_costs(ledger, by, session, on_cost, &l, &diag);
+    cn_json_close(&l.w, ']');
+    cn_json_close(&l.w, '}');
+    return cn_listing_end(&l, err, &diag);
+}
+
 int cn_cmd_cost(int argc, char **argv) {
-    static const char usage[] = "usage: cairn cost [-s SESSION] [--by turn|session|day|tool]\n";
-    static const char *const names[] = {"turn", "session", "day", "tool"};
-    cn_cli                   cli = {.command = "cost"};
-    cn_diag                  diag = {0};
-    cn_host                 *host = NULL;
-    cn_listing               l;
-    const char              *id = NULL, *by = "turn";
-    const cn_option          options[] = {
-                 {.name = "session", .letter = 's', .value = &id, .help = "one session; all"},
-                 {.name = "by", .value = &by, .help = "turn, session, day or tool; turn"},
-                 {0},
+    static const char usage[] = "usage: cairn cost [-s SESSION] [--by turn|session|day|tool]\n"
+                                "\n"
+                                "examples:\n"
+                                "  cairn cost              every turn\n"
+                                "  cairn cost --by day     what each day cost, and saved\n"
+                                "  cairn cost --by tool    time and failures of each tool\n"
+                                "  cairn cost -s 3f9       one session\n";
+    cn_cli            cli = {.command = "cost"};
+    cn_diag           diag = {0};
+    cn_host          *host = NULL;
+    const char       *id = NULL, *word = "turn";
+    const cn_option   options[] = {
+          {.name = "session",
+           .letter = 's',
+           .value = &id,
+           .value_name = "SESSION",
+           .help = "one session; all"},
+          {.name = "by",
+           .value = &word,
+           .value_name = "WHAT",
+           .help = "turn, session, day or tool; turn"},
+          {0},
     };
     if (cn_cli_parse(&cli, argc, argv, usage, options) != 0)
         return cn_cli_usage(&cli, "want no operand, got \"%s\"", argv[0]);
-    int kind = 0;
-    while (kind < CN_COST_COUNT && strcmp(by, names[kind]) != 0) kind++;
-    if (kind == CN_COST_COUNT)
-        return cn_cli_usage(&cli, "--by %s: want turn, session, day, tool", by);
+    const cn_cost_by by = cn_cost_by_name(word);
+    if (by == CN_COST_COUNT)
+        return cn_cli_usage(&cli, "--by %s: want turn, session, day, tool", word);
     cn_ledger_session *s = NULL;
     cn_err             err = cn_cli_open_host(&cli, &host, &diag);
     if (!err && id) err = cn_ledger_session_find(host->ledger, id, &s, &diag);
-    if (!err && !cli.json && kind != CN_COST_TOOL)
-        printf("%-24s %12s %12s %12s %8s %8s %10s %10s\n", "", "context", "cached", "prefilled",
-               "prompt", "output", "wall s", "saved s");
-    cn_listing_begin(&l, &cli);
-    cn_json_open(&l.w, '{');
-    cn_json_field_string(&l.w, "by", by);
-    cn_json_field_open(&l.w, "costs", '[');
-    if (!err)
-        err = cn_ledger_costs(host->ledger, (cn_cost_by)kind, s ? s->id : NULL, on_cost, &l, &diag);
-    cn_json_close(&l.w, ']');
-    cn_json_close(&l.w, '}');
+    const int status = err ? cn_cli_fail(&cli, err, &diag)
+                           : cn_print_costs(&cli, host->ledger, by, s ? s->id : NULL);
     cn_ledger_session_free(s);
     cn_host_close(host);
-    return cn_listing_end(&l, err, &diag);
+    return status;
 }

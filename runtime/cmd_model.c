@@ -21,7 +21,11 @@
 
 static const char usage[] =
     "usage: cairn model info [--model DIR]      dimensions, variants, size, identity\n"
-    "       cairn model verify [--model DIR]    load all of it and check it against itself\n";
+    "       cairn model verify [--model DIR]    load all of it and check it against itself\n"
+    "\n"
+    "examples:\n"
+    "  cairn model info                  the default model\n"
+    "  cairn model verify --model DIR    another one; exit status 1 if a check fails\n";
 
 /* Off by more than this between two paths is an error of one of them; logits of a trained
  * model spread over tens. */

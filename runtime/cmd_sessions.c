@@ -57,8 +57,9 @@ static void on_turn(void *ctx, const cn_ledger_turn *t) {
     cn_json_close(&l->w, '}');
 }
 
-static void on_tool(void *ctx, const cn_ledger_call *c) {
-    cn_listing *l = ctx;
+void cn_print_call(void *listing, const cn_ledger_call *c) {
+    cn_listing *l = listing;
+    l->rows++;
     if (!l->cli->json) {
         printf("    turn %d: %s %.*s: %s, %.1f ms\n", c->turn, c->name, (int)c->arguments.bytes,
                (const char *)c->arguments.data, cn_call_state_name(c->state), (double)c->ns / 1e6);
@@ -82,36 +83,54 @@ static cn_err show(cn_listing *l, cn_ledger *ledger, const char *id, cn_diag *di
     cn_err err = cn_ledger_turns(ledger, s->id, 0, on_turn, l, diag);
     cn_json_close(&l->w, ']');
     cn_json_field_open(&l->w, "tools", '[');
-    if (!err) err = cn_ledger_calls(ledger, s->id, 0, on_tool, l, diag);
+    if (!err) err = cn_ledger_calls(ledger, s->id, 0, cn_print_call, l, diag);
     cn_json_close(&l->w, ']');
     cn_ledger_session_free(s);
     return err;
 }
 
-int cn_cmd_sessions(int argc, char **argv) {
-    static const char usage[] =
-        "usage: cairn sessions [list]          the last sessions\n"
-        "       cairn sessions show SESSION    its turns, tools and bills\n";
+int cn_print_sessions(const cn_cli *cli, cn_ledger *ledger) {
     enum { SESSIONS_SHOWN = 100 };
-    cn_cli     cli = {.command = "sessions"};
     cn_diag    diag = {0};
-    cn_host   *host = NULL;
     cn_listing l;
-    const int  operands = cn_cli_parse(&cli, argc, argv, usage, NULL);
-    const bool is_show = operands == 2 && strcmp(argv[0], "show") == 0;
+    cn_listing_begin(&l, cli);
+    cn_json_open(&l.w, '{');
+    cn_json_field_open(&l.w, "sessions", '[');
+    const cn_err err = cn_ledger_sessions(ledger, NULL, SESSIONS_SHOWN, on_session, &l, &diag);
+    cn_json_close(&l.w, ']');
+    cn_json_close(&l.w, '}');
+    return cn_listing_end(&l, err, &diag);
+}
+
+static int print_session(const cn_cli *cli, cn_ledger *ledger, const char *id) {
+    cn_diag    diag = {0};
+    cn_listing l;
+    cn_listing_begin(&l, cli);
+    cn_json_open(&l.w, '{');
+    const cn_err err = show(&l, ledger, id, &diag);
+    cn_json_close(&l.w, '}');
+    return cn_listing_end(&l, err, &diag);
+}
+
+int cn_cmd_sessions(int argc, char **argv) {
+    static const char usage[] = "usage: cairn sessions [list]          the last sessions\n"
+                                "       cairn sessions show SESSION    its turns, tools and bills\n"
+                                "\n"
+                                "examples:\n"
+                                "  cairn sessions             newest first\n"
+                                "  cairn sessions show 3f9    a prefix of the id will do\n"
+                                "  cairn sessions --json      as one object\n";
+    cn_cli            cli = {.command = "sessions"};
+    cn_diag           diag = {0};
+    cn_host          *host = NULL;
+    const int         operands = cn_cli_parse(&cli, argc, argv, usage, NULL);
+    const bool        is_show = operands == 2 && strcmp(argv[0], "show") == 0;
     if (!is_show && (operands > 1 || (operands == 1 && strcmp(argv[0], "list") != 0)))
         return cn_cli_usage(&cli, "want one of: list, show SESSION");
-    cn_err err = cn_cli_open_host(&cli, &host, &diag);
-    cn_listing_begin(&l, &cli);
-    cn_json_open(&l.w, '{');
-    if (!err && is_show) {
-        err = show(&l, host->ledger, argv[1], &diag);
-    } else if (!err) {
-        cn_json_field_open(&l.w, "sessions", '[');
-        err = cn_ledger_sessions(host->ledger, NULL, SESSIONS_SHOWN, on_session, &l, &diag);
-        cn_json_close(&l.w, ']');
-    }
-    cn_json_close(&l.w, '}');
+    const cn_err err = cn_cli_open_host(&cli, &host, &diag);
+    const int    status = err       ? cn_cli_fail(&cli, err, &diag)
+                          : is_show ? print_session(&cli, host->ledger, argv[1])
+                                    : cn_print_sessions(&cli, host->ledger);
     cn_host_close(host);
-    return cn_listing_end(&l, err, &diag);
+    return status;
 }

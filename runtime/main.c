@@ -1,11 +1,15 @@
 /* main.c - The cairn command: find the verb, run it. */
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/version.h"
 #include "runtime/cli.h"
+#include "runtime/term.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const cn_verb commands[] = {
+    {"chat", cn_cmd_chat, "a conversation about a repository, at a prompt or from a pipe"},
     {"ask", cn_cmd_ask, "one turn over a repository: streams the answer, then what it cost"},
     {"context", cn_cmd_context, "what is in the view, what was left out, what it will cost"},
     {"sessions", cn_cmd_sessions, "conversations and their turns"},
@@ -22,7 +26,12 @@ static void on_log(void *ctx, cn_log_level level, const char *line) {
 }
 
 int main(int argc, char **argv) {
+    cn_term_open();
     cn_log_set_sink(on_log, NULL, CN_LOG_WARN);
     cn_fault_arm_from_env(); // tests of whole processes
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+        puts("cairn " CN_VERSION);
+        return CN_EXIT_DONE;
+    }
     return cn_cli_dispatch("cairn", commands, argc, argv);
 }

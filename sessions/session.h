@@ -138,7 +138,8 @@ cn_err cn_turn_run_tool(cn_turn *t, cn_diag *diag) CN_MUST_CHECK;
 
 /* All of the above, until the turn is done: for one turn alone.
  *
- *   cancel  NULL, or set by any thread or signal: the turn stops as "cancel" (CN_OK). */
+ *   cancel  NULL, or set by any thread or signal: the turn stops as "cancel" (CN_OK), within a
+ *           chunk of prefill, a token, or a tool's next look.  Borrowed until cn_turn_free. */
 cn_err cn_turn_run(cn_turn *t, const atomic_bool *cancel, cn_diag *diag) CN_MUST_CHECK;
 
 /* Finish the turn now, as its last committed step left it. */

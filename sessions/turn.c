@@ -150,6 +150,22 @@ static cn_err commit(cn_turn *t, cn_stop stop, const cn_ledger_intent *intent, c
 
 /* ---- Prefill of the view ------------------------------------------------------------ */
 
+static bool is_cancelled(const cn_turn *t) {
+    return t->cancel && atomic_load(t->cancel);
+}
+
+/* A turn that ends before all is prefilled has prefilled less: the bill says how much. */
+static void forget_missing(cn_turn *t) {
+    t->bill.context_tokens -= t->missing;
+    t->bill.prefilled_tokens -= t->missing;
+    for (int i = CN_MISS_COUNT - 1; i >= 0; i--) {
+        const int64_t tokens = t->bill.misses[i].tokens;
+        const int64_t less = tokens < t->missing ? tokens : t->missing;
+        t->bill.misses[i].tokens -= less;
+        t->missing -= less;
+    }
+}
+
 static cn_err step_context(cn_turn *t, cn_diag *diag) {
     bool            done;
     cn_context_work work = {0};
@@ -336,7 +352,7 @@ static cn_err grow_view(cn_turn *t, cn_diag *diag) {
 cn_err cn_turn_run_tool(cn_turn *t, cn_diag *diag) {
     cn_assert(t->phase == IN_TOOL);
     cn_turn_call  *call = &t->calls[t->call_count - 1];
-    cn_tool_ctx    ctx = {.repo = cn_context_repo(t->s->context)};
+    cn_tool_ctx    ctx = {.repo = cn_context_repo(t->s->context), .cancel = t->cancel};
     const cn_tool *tool = cn_tool_find(call->name);
     const int64_t  started_ns = cn_clock_unix_ns();
     cn_tool_state  state = CN_TOOL_FAILED;
@@ -421,6 +437,7 @@ static cn_err step(cn_turn *t, cn_turn_need *need, cn_diag *diag) {
     *need = CN_TURN_ENGINE;
     for (;;) switch (t->phase) {
         case IN_CONTEXT:
+            if (is_cancelled(t)) return CN_ECANCELLED;
             CN_TRY(step_context(t, diag));
             continue;
         case IN_PROMPT:
@@ -446,6 +463,7 @@ void cn_turn_stop_now(cn_turn *t, cn_stop stop) {
     if (t->is_over) return;
     // The conversation is what was committed; its document is restored by the next turn.
     t->s->is_restored = false;
+    forget_missing(t);
     cn_context_take_back(t->s->context, t->s->refs);
     t->phase = IN_END;
     const cn_err err = finish(t, stop, NULL);
@@ -458,7 +476,7 @@ cn_err cn_turn_step(cn_turn *t, cn_turn_need *need_out, cn_diag *diag) {
     const cn_err err = step(t, need_out, diag);
     if (err) {
         *need_out = CN_TURN_DONE;
-        cn_turn_stop_now(t, CN_STOP_ERROR);
+        cn_turn_stop_now(t, err == CN_ECANCELLED ? CN_STOP_CANCEL : CN_STOP_ERROR);
     }
     return err;
 }
@@ -466,14 +484,13 @@ cn_err cn_turn_step(cn_turn *t, cn_turn_need *need_out, cn_diag *diag) {
 cn_err cn_turn_run(cn_turn *t, const atomic_bool *cancel, cn_diag *diag) {
     cn_turn_need need;
     cn_err       err = CN_OK;
+    t->cancel = cancel;
     while (!err) {
         err = cn_turn_step(t, &need, diag);
         if (err || need == CN_TURN_DONE) break;
-        if (cancel && atomic_load(cancel)) {
-            cn_turn_stop_now(t, CN_STOP_CANCEL);
-            return CN_OK;
-        }
-        if (need == CN_TURN_TOOL) {
+        if (is_cancelled(t)) {
+            err = CN_ECANCELLED;
+        } else if (need == CN_TURN_TOOL) {
             err = cn_turn_run_tool(t, diag);
         } else {
             cn_step_stats stats;
@@ -481,8 +498,8 @@ cn_err cn_turn_run(cn_turn *t, const atomic_bool *cancel, cn_diag *diag) {
             if (!err) cn_turn_ran(t, &stats);
         }
     }
-    if (err) cn_turn_stop_now(t, CN_STOP_ERROR);
-    return err;
+    if (err) cn_turn_stop_now(t, err == CN_ECANCELLED ? CN_STOP_CANCEL : CN_STOP_ERROR);
+    return err == CN_ECANCELLED ? CN_OK : err;
 }
 
 const char *cn_turn_dropped_at(const cn_turn *t, int64_t i, int64_t *tokens_out) {

@@ -26,7 +26,9 @@ struct cn_turn {
     int64_t       begin_ns;
     int64_t       mark_ns; // all time before it is on the bill
     int64_t       missing; // tokens of the view that are still to be prefilled
-    int64_t       view_ns; // what those before them took
+
+    const atomic_bool *cancel;  // of cn_turn_run; NULL: nobody stops it
+    int64_t            view_ns; // what those before them took
 
     cn_tokens pending; // to go through the engine: replayed, then new ones
     int64_t   sent;    // of pending

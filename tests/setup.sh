@@ -19,6 +19,8 @@ need libutf8proc-dev /usr/include/utf8proc.h
 need libsqlite3-dev /usr/include/sqlite3.h
 need libgit2-dev /usr/include/git2.h
 need liblmdb-dev /usr/include/lmdb.h
+need libedit-dev /usr/include/histedit.h
+need tmux /usr/bin/tmux
 need libcmocka-dev /usr/include/cmocka.h
 [ -n "$missing" ] || exit 0
 line="apt-get install -y --no-install-recommends$missing"

@@ -23,7 +23,8 @@ static inline const char *t_cairn_path(void) {
     const ssize_t bytes = readlink("/proc/self/exe", self, PATH_MAX - 1);
     assert_true(bytes > 0);
     self[bytes] = 0;
-    char *end = strstr(self, "/tests/runtime/");
+    char *end = NULL;
+    for (char *p = self; (p = strstr(p, "/tests/")); p++) end = p;
     assert_non_null(end);
     snprintf(end, 8, "/cairn");
     return self;
@@ -85,6 +86,34 @@ static inline double t_f64(const cn_json_doc *doc, const char *path) {
     double d = 0;
     assert_true(cn_json_f64(t_member(doc, path), &d));
     return d;
+}
+
+/* A repository with a function of ten lines, and one of a line. */
+static inline void t_walk_repo(const char *path) {
+    t_shell("mkdir -p %s && cd %s && git init -q . && cat >walk.c <<'END'\n"
+            "int walk(int steps)\n{\n    int height = 100;\n    int width = 20;\n"
+            "    int depth = height / width;\n    height = height + steps;\n"
+            "    width = width - steps;\n    depth = depth * steps;\n"
+            "    return height * width * depth;\n}\nEND\n"
+            "printf 'int two;\\n' >two.c; git add -A && "
+            "git -c user.name=t -c user.email=t@example.invalid commit -qm one",
+            path, path);
+}
+
+/* Turn `turn` from 1 (0: the last) of the latest session, as `sessions show` has it; fails the
+ * test if there is none.  Freed with *doc by cn_json_free. */
+static inline const cn_json *t_turn_of(const char *state, int turn, cn_json_doc **doc) {
+    char id[64];
+    *doc = t_last_line(t_cairn("sessions --json --state %s", state));
+    const cn_json *s = cn_json_first(t_member(*doc, "sessions"));
+    if (!s) t_fail(__FILE__, __LINE__, "no session in %s", state);
+    snprintf(id, sizeof(id), "%s", cn_json_string(cn_json_get(s, "session")));
+    cn_json_free(*doc);
+    *doc = t_last_line(t_cairn("sessions show %s --json --state %s", id, state));
+    const cn_json *t = cn_json_first(t_member(*doc, "turns"));
+    while (t && (turn ? --turn > 0 : cn_json_next(t) != NULL)) t = cn_json_next(t);
+    if (!t) t_fail(__FILE__, __LINE__, "no such turn in %s", state);
+    return t;
 }
 
 /* A failure: status 1 and {"error":{"code","message"}} with these words. */

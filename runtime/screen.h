@@ -1,0 +1,50 @@
+/*
+ * screen.h - One turn as a person or a program sees it: the answer as it is made, tool calls
+ * as they run, progress of a prefill, the cost line; or one JSON object.
+ *
+ * The answer goes to stdout, everything else to stderr, so that a pipe gets the answer
+ * alone.  With --json stdout is one line a turn, and stderr says nothing of it.
+ *
+ * Layer: runtime.
+ */
+#ifndef CN_RUNTIME_SCREEN_H
+#define CN_RUNTIME_SCREEN_H
+
+#include "runtime/cli.h"
+#include "sessions/session.h"
+
+CN_C_BEGIN
+
+typedef struct cn_question {
+    const char *text; // borrowed for the call
+    size_t      bytes;
+    int32_t     output_tokens_max; // 0: CN_TURN_OUTPUT_TOKENS
+} cn_question;
+
+/* Ask, and show all of the turn.  cn_signals_cancel stops it; nothing is thrown away then.
+ *
+ * Returns the exit status of a command that did only this: CN_EXIT_DONE, CN_EXIT_FAILED (and
+ * said why), CN_EXIT_BUDGET, CN_EXIT_INTERRUPTED. */
+int cn_screen_ask(const cn_cli *cli, cn_session *s, const cn_question *q);
+
+/* What the commands that ask take: where, which session, how much. */
+typedef struct cn_talk {
+    const char *folder, *id; // NULL: not given
+    bool        is_continued;
+    int32_t     budget, refs_budget, output_tokens_max; // 0: the default
+} cn_talk;
+
+enum { CN_TALK_OPTIONS = 6 };
+
+/* Their options, which fill `t`; an existing session is named by --`name` or -`letter`. */
+void cn_talk_options(cn_talk *t, const char *name, char letter, cn_option out[CN_TALK_OPTIONS]);
+
+/* The session that is meant; CN_EINVAL if it is named and also to be the last one. */
+cn_err cn_talk_where(const cn_talk *t, cn_session_opts *out);
+
+/* Say what the last process left of this session, if it was interrupted. */
+void cn_screen_interrupted(const cn_session *s);
+
+CN_C_END
+
+#endif
