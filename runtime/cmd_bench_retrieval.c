@@ -9,9 +9,9 @@
 #include "runtime/depth.h"
 #include "runtime/mass.h"
 #include "runtime/ruler.h"
+#include "runtime/signals.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -47,13 +47,6 @@ static const char usage[] =
     "sets, and the change in cross-entropy, on the documents' own text or on the answers.\n"
     "--ruler: those tasks of RULER (arXiv:2404.06654) that need no data.  --state DIR is where\n"
     "the scratch folder is made; nothing is left there.\n";
-
-static atomic_bool is_cancelled;
-
-static void on_interrupt(int signal) {
-    (void)signal;
-    atomic_store(&is_cancelled, true);
-}
 
 cn_err cn_retrieval_write(const char *path, const cn_buf *content, cn_diag *diag) {
     if (content->err) return CN_FAIL(diag, content->err, "no memory for %s", path);
@@ -112,7 +105,8 @@ static int run(cn_retrieval_cli *r) {
             &r->cli, CN_FAIL(&diag, CN_EIO, "write %s: %s", r->out, strerror(errno)), &diag);
     cn_host_close(r->host);
     cn_scratch_remove(r->scratch);
-    return atomic_load(&is_cancelled) && status == CN_EXIT_DONE ? CN_EXIT_INTERRUPTED : status;
+    return atomic_load(cn_signals_cancel()) && status == CN_EXIT_DONE ? CN_EXIT_INTERRUPTED
+                                                                      : status;
 }
 
 int cn_cmd_bench_retrieval(int argc, char **argv) {
@@ -127,7 +121,7 @@ int cn_cmd_bench_retrieval(int argc, char **argv) {
                           .places = PLACES,
                           .samples = SAMPLES,
                           .lengths = "4096,8192,16384,32768",
-                          .cancel = &is_cancelled};
+                          .cancel = cn_signals_cancel()};
     const cn_option  options[] = {
          {.name = "repo", .letter = 'C', .value = &r.folder, .help = "repository or folder; here"},
          {.name = "budget", .number = &r.budget, .help = "tokens of the (longest) view; 32768"},
@@ -173,8 +167,6 @@ int cn_cmd_bench_retrieval(int argc, char **argv) {
     if (r.needles > CN_DEPTH_CELL_MAX || r.per_cell > CN_DEPTH_CELL_MAX)
         return cn_cli_usage(&r.cli, "at most %d needles or definitions at a depth",
                             (int)CN_DEPTH_CELL_MAX);
-    struct sigaction interrupt = {.sa_handler = on_interrupt, .sa_flags = SA_RESETHAND};
-    sigaction(SIGINT, &interrupt, NULL);
-    sigaction(SIGTERM, &interrupt, NULL);
-    return run(&r);
+    cn_signals_catch(false);
+    return cn_signals_leave(run(&r));
 }

@@ -274,7 +274,7 @@ static void put_match(cn_tool_call *call, const char *path, int64_t number, cons
 
     while (line < end && strchr(" \t\v\f", *line)) line++;
     while (end > line && strchr(" \t\v\f\r", end[-1])) end--;
-    if (match - line > CN_TOOL_MATCH_BYTES_MAX / 2) line = match;
+    if (match - line > CN_TOOL_MATCH_BYTES_MAX / 2) line = match < end ? match : end;
     bytes = (size_t)(end - line);
     if (bytes > CN_TOOL_MATCH_BYTES_MAX) bytes = cn_utf8_cut(line, CN_TOOL_MATCH_BYTES_MAX);
     cn_buf_printf(&text, "%s:%lld:", path, (long long)number);

@@ -145,17 +145,27 @@ static void add_layer(kit *k, const char *prefix, const char *m, const char *v, 
     add_matrix(k, prefix, "down", m, c->hidden, c->ffn);
 }
 
+static void add_index(kit *k, const char *prefix, const char *m) {
+    const cn_config *c = &k->config;
+    add_matrix(k, prefix, "q", m, c->index_heads * c->index_dim, c->hidden);
+    add_matrix(k, prefix, "k", m, c->index_dim, c->hidden);
+    if (c->index_weighted) add_matrix(k, prefix, "w", m, c->index_heads, c->hidden);
+}
+
 /* matrix, vector: element types.  more: further keys of the config, "" or ", ...". */
 static kit *kit_new(const char *arm, const char *matrix, const char *vector, int vocab,
                     const char *more) {
     kit *k = calloc(1, sizeof(*k));
     assert_non_null(k);
+    const int cross_layers = strcmp(arm, "transformer") == 0     ? 0
+                             : strcmp(arm, "yoco-perlayer") == 0 ? 3
+                                                                 : 1;
     snprintf(k->config_text, sizeof(k->config_text),
              "{\"model_type\": \"%s\", \"hidden_size\": 32, \"intermediate_size\": 48, "
-             "\"num_self_layers\": 2, \"num_cross_layers\": 1, \"num_attention_heads\": 4, "
+             "\"num_self_layers\": 2, \"num_cross_layers\": %d, \"num_attention_heads\": 4, "
              "\"num_key_value_heads\": 2, \"head_dim\": 16, \"vocab_size\": %d, "
              "\"index_heads\": 3, \"index_head_dim\": 16, \"quantization\": \"%s\"%s}",
-             arm, vocab, strcmp(matrix, "I8") == 0 ? "int8_rows" : "none", more);
+             arm, cross_layers, vocab, strcmp(matrix, "I8") == 0 ? "int8_rows" : "none", more);
     assert_err(cn_config_parse(&k->config, k->config_text, strlen(k->config_text), &t_diag), CN_OK);
     const cn_config *c = &k->config;
     const int        kv = c->kv_heads * c->head_dim;
@@ -166,18 +176,19 @@ static kit *kit_new(const char *arm, const char *matrix, const char *vector, int
         snprintf(prefix, sizeof(prefix), "self.%d.", i);
         add_layer(k, prefix, matrix, vector, true);
     }
-    kit_add(k, "shared.norm", false, vector, 1, c->hidden, 0);
-    add_matrix(k, "shared.", "k", matrix, kv, c->hidden);
-    add_matrix(k, "shared.", "v", matrix, kv, c->hidden);
-    if (c->qk_norm_cross) kit_add(k, "shared.k_norm", false, vector, 2, c->kv_heads, c->head_dim);
-    if (c->arm == CN_ARM_CLSA) {
-        add_matrix(k, "index.", "q", matrix, c->index_heads * c->index_dim, c->hidden);
-        add_matrix(k, "index.", "k", matrix, c->index_dim, c->hidden);
-        if (c->index_weighted) add_matrix(k, "index.", "w", matrix, c->index_heads, c->hidden);
+    if (c->arm != CN_ARM_TRANSFORMER) {
+        kit_add(k, "shared.norm", false, vector, 1, c->hidden, 0);
+        add_matrix(k, "shared.", "k", matrix, kv, c->hidden);
+        add_matrix(k, "shared.", "v", matrix, kv, c->hidden);
+        if (c->qk_norm_cross)
+            kit_add(k, "shared.k_norm", false, vector, 2, c->kv_heads, c->head_dim);
     }
+    if (c->arm == CN_ARM_CLSA) add_index(k, "index.", matrix);
     for (int i = 0; i < c->cross_layers; i++) {
         snprintf(prefix, sizeof(prefix), "cross.%d.", i);
         add_layer(k, prefix, matrix, vector, false);
+        snprintf(prefix, sizeof(prefix), "cross.%d.index.", i);
+        if (c->arm == CN_ARM_YOCO_PERLAYER) add_index(k, prefix, matrix);
     }
     kit_add(k, "final_norm", false, vector, 1, c->hidden, 0);
     if (!c->tie_embeddings) add_matrix(k, "", "lm_head", matrix, c->vocab, c->hidden);
@@ -324,6 +335,29 @@ static void check_layer(kit *k, const cn_model *m, const cn_layer *l, const char
     check_weight(k, m, &l->o, prefix, NAMES("o"));
     check_weight(k, m, &l->gate_up, prefix, NAMES("gate", "up"));
     check_weight(k, m, &l->down, prefix, NAMES("down"));
+    if (!is_self && c->arm == CN_ARM_YOCO_PERLAYER)
+        check_weight(k, m, &l->query, prefix,
+                     c->index_weighted ? NAMES("index.q", "index.w") : NAMES("index.q"));
+    else
+        assert_true(l->query.rows == 0 && l->query.data == NULL);
+}
+
+/* Norms and matrices between the decoders. */
+static void check_shared(kit *k, const cn_model *m) {
+    const cn_config *c = &k->config;
+    check_vector(k, m, m->shared_norm, "shared.", "norm", 0, c->hidden);
+    if (c->qk_norm_cross)
+        check_vector(k, m, m->shared_k_norm, "shared.", "k_norm", c->kv_heads, c->head_dim);
+    else
+        assert_null(m->shared_k_norm);
+    if (c->arm == CN_ARM_CLSA)
+        check_weight(k, m, &m->shared, "", NAMES("shared.k", "shared.v", "index.k"));
+    else if (c->arm == CN_ARM_YOCO)
+        check_weight(k, m, &m->shared, "", NAMES("shared.k", "shared.v"));
+    else
+        check_weight(
+            k, m, &m->shared, "",
+            NAMES("shared.k", "shared.v", "cross.0.index.k", "cross.1.index.k", "cross.2.index.k"));
 }
 
 static void check_model(kit *k, const cn_model *m) {
@@ -331,19 +365,15 @@ static void check_model(kit *k, const cn_model *m) {
     assert_memory_equal(&m->config, c, sizeof(*c));
     check_weight(k, m, &m->embed, "", NAMES("embed"));
     for (int i = 0; i < c->self_layers; i++) check_layer(k, m, &m->self[i], "self", i, true);
-    check_vector(k, m, m->shared_norm, "shared.", "norm", 0, c->hidden);
-    if (c->qk_norm_cross)
-        check_vector(k, m, m->shared_k_norm, "shared.", "k_norm", c->kv_heads, c->head_dim);
+    if (c->arm == CN_ARM_TRANSFORMER)
+        assert_true(m->shared.rows == 0 && !m->shared_norm && !m->shared_k_norm);
     else
-        assert_null(m->shared_k_norm);
-    if (c->arm == CN_ARM_CLSA) {
-        check_weight(k, m, &m->shared, "", NAMES("shared.k", "shared.v", "index.k"));
+        check_shared(k, m);
+    if (c->arm == CN_ARM_CLSA)
         check_weight(k, m, &m->index_query, "index.",
                      c->index_weighted ? NAMES("q", "w") : NAMES("q"));
-    } else {
-        check_weight(k, m, &m->shared, "", NAMES("shared.k", "shared.v"));
+    else
         assert_true(m->index_query.rows == 0 && m->index_query.data == NULL);
-    }
     for (int i = 0; i < c->cross_layers; i++) check_layer(k, m, &m->cross[i], "cross", i, false);
     check_vector(k, m, m->final_norm, "", "final_norm", 0, c->hidden);
     if (c->tie_embeddings)
@@ -381,6 +411,80 @@ static void test_every_element_is_where_it_belongs(void **state) {
             load_and_check(k);
             kit_free(k);
         }
+}
+
+static void test_the_other_arms(void **state) {
+    (void)state;
+    static const char *const arms[] = {"yoco-perlayer", "transformer"};
+    for (int arm = 0; arm < 2; arm++)
+        for (int tied_too = 0; tied_too < 2; tied_too++) {
+            kit *k =
+                kit_new(arms[arm], arm ? "BF16" : "I8", "F32", 40, tied_too ? tied : all_norms);
+            load_and_check(k);
+            kit_add(k, "index.k", false, "BF16", 2, 16, 32);
+            refuse(k, CN_ECORRUPT, "tensor index.k.weight", "no part");
+            kit_free(k);
+        }
+    kit *k = kit_new("yoco-perlayer", "BF16", "F32", 40, "");
+    kit_find(k, "cross.1.index.k", false)->is_dropped = true;
+    refuse(k, CN_ECORRUPT, "tensor cross.1.index.k.weight", "missing");
+    kit_free(k);
+}
+
+/* The mean and the deviation of a matrix's numbers. */
+static double deviation(const cn_weight *w, double *mean_out) {
+    double sum = 0, squares = 0;
+    for (int32_t r = 0; r < w->rows; r++)
+        for (int32_t c = 0; c < w->cols; c++) {
+            const double v = (double)cn_weight_at(w, r, c) * (w->scale ? (double)w->scale[r] : 1);
+            sum += v, squares += v * v;
+        }
+    const double n = (double)w->rows * w->cols;
+    *mean_out = sum / n;
+    return sqrt(squares / n - sum / n * (sum / n));
+}
+
+/* Random models: the shapes of the same model from tensors, the same for the same seed, and of
+ * the deviation that is promised. */
+static void test_random_models(void **state) {
+    (void)state;
+    for (int arm = 0; arm < CN_ARM_COUNT; arm++)
+        for (int i8 = 0; i8 < 2; i8++) {
+            kit      *k = kit_new(cn_arm_name((cn_arm)arm), i8 ? "I8" : "BF16", "F32", 40,
+                                  ", \"index_weighted\": true");
+            cn_model *from, *a, *b, *c;
+            double    mean;
+            t_note("%s", k->config_text);
+            assert_err(kit_build(k, &from), CN_OK);
+            assert_err(cn_model_random(&a, &k->config, 1, &t_diag), CN_OK);
+            assert_err(cn_model_random(&b, &k->config, 1, &t_diag), CN_OK);
+            assert_err(cn_model_random(&c, &k->config, 2, &t_diag), CN_OK);
+            assert_int_equal(a->weight_bytes, b->weight_bytes);
+            assert_memory_equal(a->block.data, b->block.data, (size_t)a->weight_bytes);
+            assert_true(memcmp(a->block.data, c->block.data, (size_t)a->weight_bytes) != 0);
+            assert_int_equal(a->shared.rows, from->shared.rows);
+            assert_int_equal(a->index_query.rows, from->index_query.rows);
+            assert_int_equal(a->head.rows, 40);
+            assert_null(a->self[1].q_norm); // optional gains are absent
+            const cn_layer *l = &a->self[1], *m = &from->self[1];
+            assert_int_equal(l->gate_up.type, i8 ? CN_WEIGHT_I8 : CN_WEIGHT_BF16);
+            assert_true(l->gate_up.rows == m->gate_up.rows && l->in.rows == m->in.rows);
+            for (int i = 0; i < 32; i++) assert_true(l->attn_norm[i] == 1 && a->final_norm[i] == 1);
+            const double want = 1 / sqrt(32), got = deviation(&l->gate_up, &mean);
+            if (fabs(got - want) > 0.05 * want || fabs(mean) > 0.05 * want)
+                t_fail(__FILE__, __LINE__, "deviation %g, want %g; mean %g", got, want, mean);
+            cn_model_close(from), cn_model_close(a), cn_model_close(b), cn_model_close(c);
+            kit_free(k);
+        }
+    kit *k = kit_new("clsa", "I8", "F32", 40, "");
+    for (int n = 1; n <= 3; n++) { // block, model, scratch
+        cn_model *m = (cn_model *)&m;
+        cn_fault_arm(CN_FAULT_ONCE, n);
+        assert_err(cn_model_random(&m, &k->config, 1, &t_diag), CN_ENOMEM);
+        cn_fault_arm(CN_FAULT_OFF, 0);
+        assert_null(m);
+    }
+    kit_free(k);
 }
 
 static void test_dense_arm_has_no_index(void **state) {
@@ -1066,16 +1170,16 @@ static void test_example_model(void **state) {
         float scale;
         int   rows, cols;
     } want[] = {
-        {16383, 511, 0, 0x1.90ab02p-8f, 16384, 512}, // embed
-        {7, 3, -35, 0x1.0e8e6p-8f, 16384, 512},
-        {767, 500, -49, 0x1.819a6cp-8f, 768, 512}, // self.5.v[127]
-        {513, 2, 55, 0x1.7011b2p-8f, 768, 512},    // self.0.k[1]
-        {319, 0, 10, 0x1.1668bap-9f, 320, 512},    // index.k[63]
-        {259, 511, 9, 0x1.ef2d2p-11f, 260, 512},   // index.w[3]
-        {255, 9, -30, 0x1.521e06p-10f, 260, 512},  // index.q[255]
-        {511, 1535, 4, 0x1.95318ep-8f, 512, 1536}, // cross.5.down[511]
-        {1536, 1, -85, 0x1.4587aap-8f, 3072, 512}, // cross.0.up[0]
-        {17, 33, -22, 0x1.45f6b6p-8f, 3072, 512},  // self.3.gate[17]
+        {16383, 511, 4, 0x1.a86e4ap-8f, 16384, 512}, // embed
+        {7, 3, -33, 0x1.292acp-8f, 16384, 512},
+        {767, 500, -43, 0x1.9d7b1ap-8f, 768, 512}, // self.5.v[127]
+        {513, 2, 53, 0x1.536d58p-8f, 768, 512},    // self.0.k[1]
+        {319, 0, 2, 0x1.1413cep-9f, 320, 512},     // index.k[63]
+        {259, 511, 21, 0x1.148f9cp-10f, 260, 512}, // index.w[3]
+        {255, 9, -39, 0x1.5e79p-10f, 260, 512},    // index.q[255]
+        {511, 1535, 3, 0x1.9140dap-8f, 512, 1536}, // cross.5.down[511]
+        {1536, 1, -91, 0x1.4a18f4p-8f, 3072, 512}, // cross.0.up[0]
+        {17, 33, -27, 0x1.2614fcp-8f, 3072, 512},  // self.3.gate[17]
     };
     for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
         t_note("number %zu", i);
@@ -1085,12 +1189,12 @@ static void test_example_model(void **state) {
         assert_true(w[i]->scale[want[i].row] == want[i].scale);
     }
     assert_true(m->head.data == m->embed.data);
-    assert_true(m->self[0].attn_norm[5] == 0x1.3e0b02p-5f);
-    assert_true(m->self[2].q_norm[511] == 0x1.1194c2p+1f);
-    assert_true(m->final_norm[511] == 0x1.1bc34cp+0f);
-    assert_true(m->shared_norm[0] == 0x1.4df46ap+0f);
-    assert_true(m->cross[4].ffn_norm[100] == 0x1.6919f2p-1f);
-    assert_true(m->cross[1].q_norm[64] == 0x1.bc73dap+0f);
+    assert_true(m->self[0].attn_norm[5] == 0x1.1e6936p-5f);
+    assert_true(m->self[2].q_norm[511] == 0x1.0b6e12p+1f);
+    assert_true(m->final_norm[511] == 0x1.3231ep+0f);
+    assert_true(m->shared_norm[0] == 0x1.4fd304p+0f);
+    assert_true(m->cross[4].ffn_norm[100] == 0x1.88ec78p-1f);
+    assert_true(m->cross[1].q_norm[64] == 0x1.cc29c4p+0f);
     assert_true(!m->self[0].k_norm && !m->shared_k_norm && !m->cross[0].k_norm);
     cn_model_close(m);
 
@@ -1098,12 +1202,14 @@ static void test_example_model(void **state) {
     char    hex[CN_HASH_HEX_BYTES];
     assert_err(cn_model_id(&id, CN_SOURCE_DIR "/examples/models/cairn-nano", &t_diag), CN_OK);
     cn_hash_hex(hex, &id);
-    assert_string_equal(hex, "97e0678a230e49f0eba8ab35f628330e755a17aa3f979ffd8b79fe16c25e1e7c");
+    assert_string_equal(hex, "0e4d6c5c4a9e73c833f7e1ad8ba17dc09c7fa29d703660079b01a96ce5720424");
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_element_is_where_it_belongs),
+        cmocka_unit_test(test_the_other_arms),
+        cmocka_unit_test(test_random_models),
         cmocka_unit_test(test_dense_arm_has_no_index),
         cmocka_unit_test(test_conversions_are_exact),
         cmocka_unit_test(test_gains_of_heads),

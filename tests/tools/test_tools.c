@@ -207,6 +207,16 @@ static void test_search(void **state) {
     end();
 }
 
+/* A match in the blanks behind a long line: nothing behind the line is printed. */
+static void test_search_stays_in_its_line(void **state) {
+    (void)state;
+    make_small();
+    sh("small", "printf '%%0150d\\t\\t  \\nsecret next line\\n' 7 > blanks.txt");
+    begin("small");
+    assert_done("search", "{\"query\":\"  \"}", "blanks.txt:1:");
+    end();
+}
+
 static void test_git_log(void **state) {
     (void)state;
     char want[200];
@@ -445,6 +455,7 @@ int main(void) {
         cmocka_unit_test(test_read_lines),
         cmocka_unit_test(test_list_dir),
         cmocka_unit_test(test_search),
+        cmocka_unit_test(test_search_stays_in_its_line),
         cmocka_unit_test(test_git_log),
         cmocka_unit_test(test_wrong_arguments_are_results),
         cmocka_unit_test(test_no_way_out),
