@@ -76,6 +76,27 @@ static size_t tail_begin(const part *p, size_t bytes) {
     return at;
 }
 
+/* One more whole line, as long as it fits: a byte more can be a token less, where the search
+ * by halves stopped too early. */
+static cn_err add_lines(part *p, cn_ref_span *middle) {
+    for (bool fits = true; fits;) {
+        const char  *next = memchr(p->text + middle->begin, '\n', middle->end - middle->begin);
+        const size_t end = next ? (size_t)(next + 1 - p->text) : p->bytes;
+        CN_TRY(is_edge(p, HEAD, end, &fits));
+        fits = fits && end < middle->end;
+        if (fits) middle->begin = end;
+    }
+    for (bool fits = true; fits;) {
+        if (middle->end < 2 || p->text[middle->end - 1] != '\n') return CN_OK;
+        const char  *newline = memrchr(p->text, '\n', middle->end - 1);
+        const size_t begin = newline ? (size_t)(newline + 1 - p->text) : 0;
+        CN_TRY(is_edge(p, TAIL, p->bytes - begin, &fits));
+        fits = fits && begin > middle->begin;
+        if (fits) middle->end = begin;
+    }
+    return CN_OK;
+}
+
 cn_err cn_ref_split(const cn_tokenizer *tokenizer, const char *text, size_t bytes, cn_ref_span *out,
                     cn_diag *diag) {
     part   p = {.tokenizer = tokenizer, .text = text, .bytes = bytes, .diag = diag};
@@ -83,11 +104,13 @@ cn_err cn_ref_split(const cn_tokenizer *tokenizer, const char *text, size_t byte
     *out = (cn_ref_span){0};
     cn_err err = find_edge(&p, HEAD, &head);
     if (!err) err = find_edge(&p, TAIL, &tail);
+    cn_ref_span middle = {head_end(text, head), tail_begin(&p, tail)};
+    if (!err && middle.begin < middle.end) {
+        err = add_lines(&p, &middle);
+        if (!err) *out = middle;
+    }
     cn_tokens_release(&p.scratch);
-    if (err) return err;
-    const cn_ref_span middle = {head_end(text, head), tail_begin(&p, tail)};
-    if (middle.begin < middle.end) *out = middle;
-    return CN_OK;
+    return err;
 }
 
 /* ---- The text ---------------------------------------------------------------------- */
