@@ -116,7 +116,11 @@ static cn_err open_all(cn_host *h, const cn_host_opts *opts, cn_diag *diag) {
                                             .dense = opts->dense},
                           diag));
     h->domain = (cn_key_domain){&h->model_id, cn_engine_layout(h->engine), h->salt};
-    h->cut = (cn_ledger_cut){cn_document_key(&h->domain, NULL, 0), h->tenant, CN_CUT_VERSION};
+    h->cut = (cn_ledger_cut){.model = cn_document_key(&h->domain, NULL, 0),
+                             .tenant = h->tenant,
+                             .version = CN_CUT_VERSION,
+                             .weights = &h->model_id,
+                             .layout = h->domain.layout};
     CN_TRY(open_pages(h, opts->cache_bytes, diag));
     snprintf(path, sizeof(path), "%s/ledger", h->state_folder);
     return cn_ledger_open(&h->ledger, &(cn_ledger_opts){.dir = path}, diag);

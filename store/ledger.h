@@ -180,7 +180,7 @@ void   cn_ledger_writer_close(cn_ledger_writer *w); // NULL is allowed
 
 /* Fields that are NULL stay as they are.  CN_ETOOBIG. */
 typedef struct cn_ledger_edit {
-    const char    *title, *commit, *branch, *settings;
+    const char    *title, *repo, *commit, *branch, *settings;
     const cn_hash *model;
 } cn_ledger_edit;
 
@@ -398,8 +398,9 @@ typedef struct cn_ledger_document {
 
 typedef void (*cn_ledger_document_fn)(void *ctx, const cn_ledger_document *document);
 
-/* From now on the session's view is these documents, in this order: a new generation.  The
- * one before is kept if a step ran over it or a fork has it.
+/* From now on the session's view is these documents, in this order: a new generation, made at the
+ * commit and branch of the session's row.  The one before is kept if a step ran over it or a fork
+ * has it.
  *
  *   generation_out  larger than any before; may be NULL.
  *
@@ -415,6 +416,16 @@ cn_err cn_ledger_documents_put(cn_ledger_writer *w, const cn_ledger_document *do
 cn_err cn_ledger_documents(cn_ledger *l, const char *session, int64_t generation,
                            cn_ledger_document_fn fn, void *ctx, cn_diag *diag) CN_MUST_CHECK;
 
+typedef struct cn_ledger_generation {
+    int64_t     made_ns;         // unix time
+    const char *commit, *branch; // where HEAD was then; "" if nowhere, or not known
+} cn_ledger_generation;
+
+/* Call `fn` with a generation.   CN_ENOTFOUND. */
+cn_err cn_ledger_generation_get(cn_ledger *l, int64_t generation,
+                                void (*fn)(void *ctx, const cn_ledger_generation *g), void *ctx,
+                                cn_diag *diag) CN_MUST_CHECK;
+
 /* ---- Blobs: the cheap path ----------------------------------------------------------
  * How a file with these bytes at this path is cut, so that an unchanged file is neither
  * read nor tokenised.  A cache: the CN_LEDGER_BLOBS_MAX put last are kept.               */
@@ -423,6 +434,9 @@ typedef struct cn_ledger_cut {
     cn_hash     model;  // and all else that decides document keys
     const char *tenant; // "" for none
     int32_t     version;
+    /* What `model` is of, for who asks why a key is another (ledger_known.h); may be NULL. */
+    const cn_hash *weights; // of weights, config and tokenizer
+    const char    *layout;  // numeric: backend, types, page
 } cn_ledger_cut;
 
 typedef struct cn_ledger_blob {

@@ -54,9 +54,11 @@ static cn_err put_documents(cn_ledger_writer *w, const cn_ledger_document *docum
     int64_t before;
 
     CN_TRY(current_generation(w->l, w->session, &before, diag));
-    cn_query q = cn_query_open(w->l, "INSERT INTO generations(session, made) VALUES(?, ?)");
-    cn_query_int(&q, w->session);
+    cn_query q = cn_query_open(w->l, "INSERT INTO generations(session, made, commit_id, branch)"
+                                     " SELECT key, ?, commit_id, branch FROM sessions"
+                                     " WHERE key = ?");
     cn_query_int(&q, cn_clock_unix_ns());
+    cn_query_int(&q, w->session);
     CN_TRY(cn_query_run(&q, diag));
     const int64_t generation = sqlite3_last_insert_rowid(w->l->db);
     for (int64_t i = 0; i < documents; i++)
@@ -144,6 +146,25 @@ cn_err cn_ledger_documents(cn_ledger *l, const char *session, int64_t generation
     return cn_ledger_txn_end(l, list_documents(l, session, generation, fn, ctx, diag), diag);
 }
 
+cn_err cn_ledger_generation_get(cn_ledger *l, int64_t generation,
+                                void (*fn)(void *ctx, const cn_ledger_generation *g), void *ctx,
+                                cn_diag *diag) {
+    cn_query q = cn_query_open(l, "SELECT made, commit_id, branch FROM generations WHERE key = ?");
+    cn_query_int(&q, generation);
+    const cn_err err = cn_query_step(&q, diag);
+    if (!err) {
+        cn_ledger_generation g;
+        g.made_ns = cn_query_get_int(&q);
+        g.commit = cn_query_get_str(&q);
+        g.branch = cn_query_get_str(&q);
+        CN_CALL_BACK(l, fn(ctx, &g));
+    }
+    cn_query_close(&q);
+    if (err == CN_ENOTFOUND)
+        return CN_FAIL(diag, err, "no generation %lld of documents", (long long)generation);
+    return err;
+}
+
 /* ---- Blobs ------------------------------------------------------------------------- */
 
 static cn_err check_blob(const cn_ledger_cut *cut, const cn_ledger_blob *blob, cn_diag *diag) {
@@ -164,11 +185,26 @@ static void put_blob_name(cn_query *q, const cn_ledger_cut *cut, const char *mod
     cn_query_int(q, cut->version);
 }
 
+/* What the cut's keys are of. */
+static cn_err put_domain(cn_ledger *l, const cn_ledger_cut *cut, const char *model_hex,
+                         cn_diag *diag) {
+    char weights[CN_HASH_HEX_BYTES];
+    if (!cut->weights) return CN_OK;
+    cn_hash_hex(weights, cut->weights);
+    cn_query q =
+        cn_query_open(l, "INSERT OR IGNORE INTO domains(id, weights, layout) VALUES(?, ?, ?)");
+    cn_query_str(&q, model_hex);
+    cn_query_str(&q, weights);
+    cn_query_str(&q, cut->layout);
+    return cn_query_run(&q, diag);
+}
+
 static cn_err put_blobs(cn_ledger *l, const cn_ledger_cut *cut, const cn_ledger_blob *blob,
                         int64_t blobs, cn_diag *diag) {
     char model[CN_HASH_HEX_BYTES];
 
     cn_hash_hex(model, &cut->model);
+    CN_TRY(put_domain(l, cut, model, diag));
     for (int64_t i = 0; i < blobs; i++) {
         cn_query q = cn_query_open(l, "REPLACE INTO blobs(path, blob, model, tenant, version,"
                                       " pieces) VALUES(?, ?, ?, ?, ?, ?)");

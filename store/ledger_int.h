@@ -16,7 +16,7 @@ CN_C_BEGIN
 // Token ids and pieces are kept as they lie in memory.
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the file is little-endian");
 
-enum { CN_LEDGER_QUERIES_MAX = 96 }; // different SQL texts
+enum { CN_LEDGER_QUERIES_MAX = 112 }; // different SQL texts
 
 struct cn_ledger {
     sqlite3 *db;
@@ -44,7 +44,7 @@ cn_err cn_ledger_open_version(cn_ledger **out, const cn_ledger_opts *opts, int32
 /* ---- Schema (ledger_schema.c) ----------------------------------------------------- */
 
 enum {
-    CN_LEDGER_VERSION = 2,
+    CN_LEDGER_VERSION = 3,
     CN_LEDGER_APPLICATION_ID = 0x4341524E, // "CARN", in the file's header
 };
 
@@ -170,6 +170,9 @@ cn_err cn_ledger_open_turn_find(cn_ledger_writer *w, cn_ledger_open_turn *out,
 /* Calls of a turn that have an intent and no result become interrupted. */
 cn_err cn_ledger_calls_interrupt(cn_ledger *l, int64_t turn_key, int64_t *calls_out,
                                  cn_diag *diag) CN_MUST_CHECK;
+
+/* Remove pins that no session has (ledger_pins.c). */
+cn_err cn_ledger_pins_forget(cn_ledger *l, cn_diag *diag) CN_MUST_CHECK;
 
 /* ---- Locks (ledger_lock.c) -------------------------------------------------------- */
 

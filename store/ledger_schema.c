@@ -207,4 +207,30 @@ static const char version_2[] =
     " FOREIGN KEY(turn, call_step, call) REFERENCES tool_calls(turn, step, call)"
     "  ON DELETE CASCADE) STRICT, WITHOUT ROWID;";
 
-const char *const cn_ledger_migrations[CN_LEDGER_VERSION] = {version_1, version_2};
+// Why pages are missing: keys whose pages reached the disk once (until now every document of a view
+// was taken for such a one), the oldest with the smallest key; and what the `model` of blobs is of.
+// Where HEAD was when a generation was made.  Views that stay as they were: their texts.
+static const char version_3[] =
+    "CREATE TABLE stored("
+    " key INTEGER PRIMARY KEY,"
+    " document BLOB NOT NULL UNIQUE CHECK(length(document) = 32)) STRICT;"
+    "INSERT OR IGNORE INTO stored(document) SELECT document FROM documents ORDER BY generation;"
+
+    "CREATE TABLE domains("
+    " id TEXT PRIMARY KEY CHECK(length(id) = 64),"
+    " weights TEXT NOT NULL CHECK(length(weights) = 64), layout TEXT NOT NULL)"
+    " STRICT, WITHOUT ROWID;"
+
+    "ALTER TABLE generations ADD COLUMN commit_id TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE generations ADD COLUMN branch TEXT NOT NULL DEFAULT '';"
+
+    "CREATE TABLE pins("
+    " key INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " made INTEGER NOT NULL, commit_id TEXT NOT NULL, branch TEXT NOT NULL) STRICT;"
+    "CREATE TABLE pinned("
+    " pin INTEGER NOT NULL REFERENCES pins(key) ON DELETE CASCADE,"
+    " path TEXT NOT NULL, text BLOB NOT NULL, PRIMARY KEY(pin, path)) STRICT;"
+    "ALTER TABLE sessions ADD COLUMN pin INTEGER REFERENCES pins(key);"
+    "CREATE INDEX sessions_pin ON sessions(pin);";
+
+const char *const cn_ledger_migrations[CN_LEDGER_VERSION] = {version_1, version_2, version_3};

@@ -266,9 +266,9 @@ static cn_err insert_fork(cn_ledger *l, const char *id, const char *parent, int3
     CN_TRY(find_back(l, session, turn, &head, diag));
     cn_query q = cn_query_open(
         l, "INSERT INTO sessions(id, parent, forked_at, head, generation, title, repo, commit_id,"
-           " branch, model, settings, created, updated)"
-           " SELECT ?, key, ?, ?, generation, title, repo, commit_id, branch, model, settings, ?, ?"
-           " FROM sessions WHERE key = ?");
+           " branch, model, settings, pin, created, updated)"
+           " SELECT ?, key, ?, ?, generation, title, repo, commit_id, branch, model, settings, pin,"
+           " ?, ? FROM sessions WHERE key = ?");
     cn_query_str(&q, id);
     cn_query_int(&q, turn);
     cn_query_key(&q, head);
@@ -428,14 +428,16 @@ void cn_ledger_writer_close(cn_ledger_writer *w) {
 cn_err cn_ledger_session_edit(cn_ledger_writer *w, const cn_ledger_edit *edit, cn_diag *diag) {
     char model[CN_HASH_HEX_BYTES];
 
-    CN_TRY(check_strings(edit->title, NULL, edit->commit, edit->branch, edit->settings, diag));
+    CN_TRY(
+        check_strings(edit->title, edit->repo, edit->commit, edit->branch, edit->settings, diag));
     if (edit->model) cn_hash_hex(model, edit->model);
-    const char *const text[] = {edit->title, edit->commit, edit->branch, edit->settings,
-                                edit->model ? model : NULL};
-    cn_query          q = cn_query_open(
-                 w->l, "UPDATE sessions SET title = coalesce(?, title), commit_id = coalesce(?, commit_id),"
-                                " branch = coalesce(?, branch), settings = coalesce(?, settings),"
-                                " model = coalesce(?, model), updated = ? WHERE key = ?");
+    const char *const text[] = {edit->title,  edit->repo,     edit->commit,
+                                edit->branch, edit->settings, edit->model ? model : NULL};
+    cn_query          q =
+        cn_query_open(w->l, "UPDATE sessions SET title = coalesce(?, title),"
+                            " repo = coalesce(?, repo), commit_id = coalesce(?, commit_id),"
+                            " branch = coalesce(?, branch), settings = coalesce(?, settings),"
+                            " model = coalesce(?, model), updated = ? WHERE key = ?");
     for (size_t i = 0; i < sizeof(text) / sizeof(text[0]); i++) {
         if (text[i]) {
             cn_query_str(&q, text[i]);
@@ -482,7 +484,8 @@ static cn_err delete_session(cn_ledger *l, const char *id, int64_t session, cn_d
 
     q = cn_query_open(l, "DELETE FROM sessions WHERE key = ?"); // the rest hangs on it
     cn_query_int(&q, session);
-    return cn_query_run(&q, diag);
+    CN_TRY(cn_query_run(&q, diag));
+    return cn_ledger_pins_forget(l, diag);
 }
 
 cn_err cn_ledger_session_del(cn_ledger *l, const char *id, cn_diag *diag) {
