@@ -25,6 +25,7 @@ cn_err cn_context_open(cn_context **out, cn_host *host, const cn_context_opts *o
     c->host = host;
     c->budget = opts->budget ? opts->budget : CN_CHOOSE_BUDGET;
     c->passed = opts->passed ? opts->passed : &none;
+    c->away = opts->away ? opts->away : &none;
     c->added = opts->added ? opts->added : &none;
     c->dropped = opts->dropped ? opts->dropped : &none;
     c->current_at = -1;
@@ -57,8 +58,10 @@ static void free_shelf(cn_context_shelf *s) {
 static void forget_kept(cn_context *c) {
     cn_paths_release(&c->kept_path);
     free(c->kept_key);
+    free(c->kept);
     c->kept_key = NULL;
-    c->kept_keys = 0;
+    c->kept = NULL;
+    c->kept_keys = c->kept_docs = 0;
 }
 
 void cn_context_close(cn_context *c) {
@@ -70,6 +73,8 @@ void cn_context_close(cn_context *c) {
     free_shelf(&c->shelf);
     cn_context_free_parts(c, 0);
     free(c->part);
+    cn_context_unpin(c);
+    free(c->corrupt);
     free_folder(&c->folder);
     cn_repo_close(c->repo);
     free(c);
@@ -92,15 +97,19 @@ cn_err cn_context_keep(cn_context *c, const cn_ledger_document *document, int64_
     cn_hasher_init(&id, NULL);
     c->has_kept = true;
     c->kept_key = calloc((size_t)documents + 1, sizeof(*c->kept_key));
-    bool ok = c->kept_key != NULL;
+    c->kept = calloc((size_t)documents + 1, sizeof(*c->kept));
+    bool ok = c->kept_key && c->kept;
     for (int64_t i = 0; ok && i < documents; i++) {
         const cn_ledger_document *d = &document[i];
         put_id(&id, d->path, d->kind, &d->piece.key);
         c->kept_key[c->kept_keys++] = d->piece.key;
-        if (d->kind != CN_DOCUMENT_FILE || (last && strcmp(last, d->path) == 0))
-            continue; // pieces of one file follow each other
-        last = d->path;
-        ok = cn_paths_put(&c->kept_path, last) == CN_OK;
+        if (d->kind != CN_DOCUMENT_FILE) continue;
+        if (!last || strcmp(last, d->path)) { // pieces of one file follow each other
+            ok = cn_paths_put(&c->kept_path, d->path) == CN_OK;
+            if (!ok) break;
+            last = c->kept_path.path[c->kept_path.count - 1];
+        }
+        c->kept[c->kept_docs++] = (cn_context_kept){last, d->piece};
     }
     if (!ok) {
         forget_kept(c);
@@ -112,13 +121,17 @@ cn_err cn_context_keep(cn_context *c, const cn_ledger_document *document, int64_
     return CN_OK;
 }
 
-static bool is_kept_key(const cn_context *c, const cn_hash *key) {
+bool cn_context_is_kept_key(const cn_context *c, const cn_hash *key) {
     return c->kept_keys &&
            bsearch(key, c->kept_key, (size_t)c->kept_keys, sizeof(*c->kept_key), by_bytes);
 }
 
 bool cn_context_has_changed(const cn_context *c) {
     return !c->has_kept || !cn_hash_is_equal(&c->kept_id, &c->shelf.id);
+}
+
+const char *cn_context_kept_at(const cn_context *c, int64_t i) {
+    return i < c->kept_path.count ? c->kept_path.path[i] : NULL;
 }
 
 /* ---- How entries are cut ------------------------------------------------------------- */
@@ -155,8 +168,7 @@ cn_err cn_context_cut(cn_context *c, const cn_context_entry *e, cn_cut *out, cn_
     return err;
 }
 
-/* What a remembered cut is found by: git's id of a file, raw, or the hash of a part. */
-static int32_t raw_id(uint8_t out[CN_HASH_BYTES], const cn_context_entry *e) {
+int32_t cn_context_raw_id(uint8_t out[CN_HASH_BYTES], const cn_context_entry *e) {
     enum { GIT_BYTES = 20 };
     if (!e->file) {
         memcpy(out, cn_hash_of(e->text.data, e->text.bytes).bytes, CN_HASH_BYTES);
@@ -176,7 +188,7 @@ static int32_t raw_id(uint8_t out[CN_HASH_BYTES], const cn_context_entry *e) {
 cn_err cn_context_know(cn_context *c, cn_context_entry *e, cn_diag *diag) {
     if (e->piece) return CN_OK;
     uint8_t        id[CN_HASH_BYTES];
-    cn_ledger_blob blob = {.path = e->path, .id = id, .id_bytes = raw_id(id, e)};
+    cn_ledger_blob blob = {.path = e->path, .id = id, .id_bytes = cn_context_raw_id(id, e)};
     cn_err         err =
         cn_ledger_blob_get(c->host->ledger, &c->host->cut, &blob, &e->piece, &e->pieces, diag);
     if (err == CN_OK) {
@@ -220,7 +232,7 @@ static void carry_over(const cn_context *c, cn_context_folder *n) {
 }
 
 static cn_err list(cn_context *c, cn_context_folder *n, cn_diag *diag) {
-    CN_TRY(cn_repo_list(&n->files, c->repo, c->folder.files, NULL, diag));
+    CN_TRY(cn_repo_list(&n->files, c->repo, c->is_new_repo ? NULL : c->folder.files, NULL, diag));
     const size_t count = (size_t)n->files->count + 1;
     n->entry = calloc(count, sizeof(*n->entry));
     n->choose = calloc(count, sizeof(*n->choose));
@@ -232,6 +244,7 @@ static cn_err list(cn_context *c, cn_context_folder *n, cn_diag *diag) {
         const cn_repo_file *f = &n->files->file[i];
         n->entry[i].file = f;
         n->entry[i].path = f->path;
+        n->entry[i].kind = CN_DOCUMENT_FILE;
         if (f->skip != CN_REPO_SKIP_NONE) continue; // listed with its reason
         n->choose[n->choosable] =
             (cn_choose_file){.path = f->path, .bytes = f->bytes, .tokens = n->entry[i].tokens};
@@ -243,11 +256,16 @@ static cn_err list(cn_context *c, cn_context_folder *n, cn_diag *diag) {
 /* Choose with what is known of the files' tokens; ask those that were chosen; again, until
  * the choice rests on exact numbers. */
 static cn_err choose(cn_context *c, cn_context_folder *n, cn_diag *diag) {
+    cn_paths kept = {0};
+    if (cn_paths_put_all(&kept, &c->kept_path) || cn_paths_put_all(&kept, c->away)) {
+        cn_paths_release(&kept);
+        return CN_FAIL(diag, CN_ENOMEM, "no memory for the paths of a view");
+    }
     const cn_choose_args args = {.file = n->choose,
                                  .files = n->choosable,
                                  .budget = c->budget,
-                                 .kept = (const char *const *)c->kept_path.path,
-                                 .kept_files = c->kept_path.count,
+                                 .kept = (const char *const *)kept.path,
+                                 .kept_files = kept.count,
                                  .passed = (const char *const *)c->passed->path,
                                  .passed_files = c->passed->count,
                                  .added = (const char *const *)c->added->path,
@@ -268,39 +286,39 @@ static cn_err choose(cn_context *c, cn_context_folder *n, cn_diag *diag) {
         }
         if (err || is_exact) break;
     }
+    cn_paths_release(&kept);
     return err;
 }
 
 /* ---- The shelf ----------------------------------------------------------------------- */
 
-/* Why it would be missing, if it is: a path that was not there before, or bytes that are
- * others; what was there before and is gone was evicted. */
-static cn_miss reason_of(const cn_context *c, const cn_context_entry *e, const cn_hash *key) {
-    return is_kept_key(c, key)                                      ? CN_MISS_EVICTED
-           : e->file && cn_paths_sorted_has(&c->kept_path, e->path) ? CN_MISS_CHANGED
-                                                                    : CN_MISS_NEW;
-}
-
-static void put_docs(const cn_context *c, cn_context_shelf *s, const cn_context_entry *e,
-                     cn_hasher *id) {
-    const cn_document_kind kind = e->file ? CN_DOCUMENT_FILE : CN_DOCUMENT_REF;
+static void put_docs(cn_context_shelf *s, const cn_context_entry *e, cn_hasher *id) {
     for (int32_t p = 0; p < e->pieces; p++) {
-        put_id(id, e->path, kind, &e->piece[p].key);
-        s->doc[s->docs] = (cn_context_doc){.path = e->path,
-                                           .piece = e->piece[p],
-                                           .kind = kind,
-                                           .why = reason_of(c, e, &e->piece[p].key)};
+        put_id(id, e->path, e->kind, &e->piece[p].key);
+        s->doc[s->docs] = (cn_context_doc){
+            .path = e->path, .piece = e->piece[p], .kind = e->kind, .why = CN_MISS_COUNT};
         s->source[s->docs] = e;
         s->pinned[s->docs++] = e->piece[p].key;
     }
 }
 
-/* The documents of the chosen files, then those of the parts. */
+/* A file of the view, in order: chosen, or pinned and not dropped; NULL past the last. */
+static const cn_context_entry *next_file(const cn_context *c, const cn_context_folder *f,
+                                         int64_t *at) {
+    while (c->is_pinned && *at < c->pinned_files) {
+        const cn_context_entry *e = &c->pinned[(*at)++]->entry;
+        if (!cn_paths_has(c->dropped, e->path)) return e;
+    }
+    if (c->is_pinned || *at == f->choice.chosen_files) return NULL;
+    return &f->entry[f->choose_entry[f->choice.chosen[(*at)++]]];
+}
+
+/* The documents of the files, then those of the parts. */
 static cn_err gather(const cn_context *c, const cn_context_folder *f, cn_context_shelf *s,
                      cn_diag *diag) {
-    int64_t docs = 0;
-    for (int64_t i = 0; i < f->choice.chosen_files; i++)
-        docs += f->entry[f->choose_entry[f->choice.chosen[i]]].pieces;
+    const cn_context_entry *e;
+    int64_t                 docs = 0;
+    for (int64_t at = 0; (e = next_file(c, f, &at));) docs += e->pieces;
     for (int64_t i = 0; i < c->parts; i++) docs += c->part[i]->entry.pieces;
     s->doc = calloc((size_t)docs + 1, sizeof(*s->doc));
     s->source = calloc((size_t)docs + 1, sizeof(*s->source));
@@ -309,11 +327,9 @@ static cn_err gather(const cn_context *c, const cn_context_folder *f, cn_context
         return CN_FAIL(diag, CN_ENOMEM, "no memory for %" PRId64 " documents", docs);
     cn_hasher id;
     cn_hasher_init(&id, NULL);
-    for (int64_t i = 0; i < f->choice.chosen_files; i++)
-        put_docs(c, s, &f->entry[f->choose_entry[f->choice.chosen[i]]], &id);
+    for (int64_t at = 0; (e = next_file(c, f, &at));) put_docs(s, e, &id);
     for (int64_t i = 0; i < c->parts; i++)
-        if (!cn_paths_has(c->dropped, c->part[i]->ref.path))
-            put_docs(c, s, &c->part[i]->entry, &id);
+        if (!cn_paths_has(c->dropped, c->part[i]->ref.path)) put_docs(s, &c->part[i]->entry, &id);
     s->id = cn_hasher_end(&id);
     qsort(s->pinned, (size_t)s->docs, sizeof(*s->pinned), by_bytes);
     return CN_OK;
@@ -327,6 +343,12 @@ static void plan(cn_context *c) {
                                 .skipped_files = c->folder.files ? c->folder.files->skipped : 0};
     for (int64_t i = 0; c->folder.files && i < c->folder.files->count; i++)
         c->plan.files_read += c->folder.entry[i].was_read;
+    for (int64_t i = 0; c->is_pinned && i < c->pinned_files; i++) {
+        const bool is_dropped = cn_paths_has(c->dropped, c->pinned[i]->entry.path);
+        c->plan.files += !is_dropped;
+        c->plan.left_files += is_dropped;
+        c->plan.left_tokens += is_dropped ? c->pinned[i]->entry.tokens : 0;
+    }
     for (int64_t i = 0; i < c->parts; i++) {
         cn_context_ref *r = &c->part[i]->ref;
         r->is_dropped = cn_paths_has(c->dropped, r->path);
@@ -353,6 +375,7 @@ void cn_context_count(cn_context *c) {
 static cn_err put_shelf(cn_context *c, cn_context_folder *folder, cn_diag *diag) {
     cn_context_shelf s = {0};
     cn_err           err = cn_context_know_parts(c, diag);
+    if (!err) err = cn_context_know_pinned(c, diag);
     if (!err) err = gather(c, folder, &s, diag);
     if (!err) err = cn_context_settle(c, diag);
     if (err) {
@@ -361,6 +384,7 @@ static cn_err put_shelf(cn_context *c, cn_context_folder *folder, cn_diag *diag)
     }
     free_shelf(&c->shelf);
     c->shelf = s;
+    c->has_noted = false;
     c->host->kept = s.pinned;
     c->host->kept_count = s.docs;
     if (folder != &c->folder) {
@@ -372,16 +396,54 @@ static cn_err put_shelf(cn_context *c, cn_context_folder *folder, cn_diag *diag)
     return CN_OK;
 }
 
+/* The folder may have gone since it was opened, or come back as another. */
+static cn_err find_folder(cn_context *c, cn_diag *diag) {
+    cn_repo    *now = NULL;
+    cn_diag     why = {0};
+    const char *root = cn_repo_root(c->repo);
+    if (cn_repo_is_there(c->repo)) return CN_OK;
+    cn_err err = cn_repo_open(&now, &(cn_repo_opts){.path = root}, &why);
+    if (!err && strcmp(cn_repo_root(now), root)) { // a folder of the repository around it
+        cn_repo_close(now);
+        err = CN_ENOTFOUND;
+    }
+    if (err == CN_ENOTFOUND)
+        return CN_FAIL(diag, err, "%s is not there any more; nothing is lost: it may come back",
+                       root);
+    if (err) return CN_FAIL(diag, err, "%s", why.text);
+    cn_repo_close(c->repo);
+    c->repo = now;
+    c->is_new_repo = true; // what was known of its files is of another's
+    return CN_OK;
+}
+
+/* A disk that is not mounted looks like this: no repository, no file, where there were some. */
+static cn_err check_emptied(const cn_context *c, const cn_context_folder *n, cn_diag *diag) {
+    if (n->files->count || cn_repo_is_git(c->repo) || c->kept_docs == 0) return CN_OK;
+    return CN_FAIL(diag, CN_ENOTFOUND,
+                   "%s is empty, and had %" PRId64 " files in the view; nothing is lost: they may "
+                   "come back",
+                   cn_repo_root(c->repo), c->kept_path.count);
+}
+
+static cn_err look(cn_context *c, cn_context_folder *n, cn_diag *diag) {
+    CN_TRY(find_folder(c, diag));
+    CN_TRY(list(c, n, diag));
+    CN_TRY(check_emptied(c, n, diag));
+    return choose(c, n, diag);
+}
+
 cn_err cn_context_update(cn_context *c, cn_diag *diag) {
     cn_context_folder n = {0};
     cn_err            err = CN_OK;
+    if (c->is_pinned) return put_shelf(c, &n, diag);
     for (int tries = 0; tries < READ_TRIES; tries++) { // a file may change while we look
         free_folder(&n);
-        err = list(c, &n, diag);
-        if (!err) err = choose(c, &n, diag);
+        err = look(c, &n, diag);
         if (err != CN_ENOTFOUND) break;
     }
     if (!err) err = put_shelf(c, &n, diag);
+    if (!err) c->is_new_repo = false;
     free_folder(&n);
     return err;
 }
@@ -409,6 +471,7 @@ cn_repo *cn_context_repo(cn_context *c) {
 }
 
 const cn_context_entry *cn_context_entry_find(const cn_context *c, const char *path) {
+    if (c->is_pinned) return cn_context_pinned_find(c, path);
     const cn_repo_files *files = c->folder.files;
     const cn_repo_file  *f = files ? cn_repo_files_find(files, path) : NULL;
     return f ? &c->folder.entry[f - files->file] : NULL;
@@ -416,7 +479,9 @@ const cn_context_entry *cn_context_entry_find(const cn_context *c, const char *p
 
 bool cn_context_has_file(const cn_context *c, const char *path, const char **skip_out) {
     const cn_context_entry *e = cn_context_entry_find(c, path);
-    *skip_out = e && e->file->skip != CN_REPO_SKIP_NONE ? cn_repo_skip_text(e->file->skip) : NULL;
+    *skip_out = e && e->file && e->file->skip != CN_REPO_SKIP_NONE
+                    ? cn_repo_skip_text(e->file->skip)
+                    : NULL;
     return e != NULL;
 }
 
@@ -430,6 +495,12 @@ const char *cn_context_left_at(const cn_context *c, int64_t i, int64_t *tokens_o
         return c->folder.choose[left->file].path;
     }
     i -= choice->left_files;
+    for (int64_t p = 0; c->is_pinned && p < c->pinned_files; p++)
+        if (cn_paths_has(c->dropped, c->pinned[p]->entry.path) && i-- == 0) {
+            *tokens_out = c->pinned[p]->entry.tokens;
+            *reason_out = cn_left_text(CN_LEFT_DROPPED);
+            return c->pinned[p]->entry.path;
+        }
     for (int64_t p = 0; p < c->parts; p++)
         if (c->part[p]->ref.is_dropped && i-- == 0) {
             *tokens_out = c->part[p]->ref.tokens;

@@ -31,6 +31,7 @@ typedef struct cn_context_doc {
     cn_document_kind kind;
     cn_miss          why;        // if it is missing
     bool             is_missing; // not all of its pages are in the store
+    bool             is_copy;    // of a missing one before it: prefilled once
 } cn_context_doc;
 
 /* What the view holds and what it will cost: the price before it is paid. */
@@ -57,8 +58,9 @@ typedef struct cn_context_opts {
 
     /* What a session says of paths; may be NULL.  Borrowed until cn_context_close, read by
      * each update; the last also by each refresh. */
-    const cn_paths *passed;  // files that its choice passed over
-    const cn_paths *added;   // files that are in, above the budget too
+    const cn_paths *passed; // files that its choice passed over
+    const cn_paths *away;   // files that were in once and are not there now: kept, when they return
+    const cn_paths *added;  // files that are in, above the budget too
     const cn_paths *dropped; // files and refs that are out
 } cn_context_opts;
 
@@ -76,7 +78,10 @@ cn_err cn_context_keep(cn_context *c, const cn_ledger_document *document, int64_
                        cn_diag *diag) CN_MUST_CHECK;
 
 /* Bring the list of documents up to date with the working tree and find out which pages
- * are missing.  After an error the context is as before.
+ * are missing.  A folder that was replaced by another at its path is opened anew.  After an error
+ * the context is as before.
+ *
+ * CN_ENOTFOUND  the folder is gone; or all that the view held, and git's part of the folder.
  * Errors of cn_repo_list, cn_repo_read (a file that keeps changing), cn_choose, cn_cut_file,
  * cn_ledger_blob_get. */
 cn_err cn_context_update(cn_context *c, cn_diag *diag) CN_MUST_CHECK;
@@ -96,6 +101,47 @@ bool     cn_context_has_file(const cn_context *c, const char *path, const char *
 cn_repo *cn_context_repo(cn_context *c);
 /* Whether the documents are others than those that cn_context_keep was told last. */
 bool cn_context_has_changed(const cn_context *c);
+/* The files of those, by path, each once; NULL past the last. */
+const char *cn_context_kept_at(const cn_context *c, int64_t i);
+
+/* ---- Why documents are missing --------------------------------------------------------- */
+
+typedef struct cn_context_miss {
+    char   *path;
+    char   *from; // CN_MISS_NEW: the path that had these bytes in the view before; NULL: none
+    int32_t first_line, lines, tokens; // of the document
+    cn_miss why;
+    /* CN_MISS_CHANGED: the first byte in which the file differs from what the view had there
+     * before.  0 if that is not known: what it was has left the store. */
+    int64_t line;  // of the file as it is now, from 1
+    int32_t token; // that holds it, from 1, of the document in which it is
+} cn_context_miss;
+
+/* Each missing document, in order, with its reason.
+ *
+ *   out  [*count_out], owned by the caller: cn_context_misses_free().
+ *
+ * Time: files that changed are read and cut again, as their prefill will do.
+ * Errors of cn_repo_read, cn_cut_file; CN_ENOMEM. */
+cn_err cn_context_explain(cn_context *c, cn_context_miss **out, int64_t *count_out,
+                          cn_diag *diag) CN_MUST_CHECK;
+void   cn_context_misses_free(cn_context_miss *miss, int64_t count);
+
+/* ---- A view that stays as it was --------------------------------------------------------- */
+
+/* Files are put, path and text copied; once the context is pinned, from the next update on, they
+ * are the view's, whatever the folder holds.  Those that are dropped are out all the same. */
+cn_err cn_context_put_pinned(cn_context *c, const char *path, cn_ledger_text text,
+                             cn_diag *diag) CN_MUST_CHECK;
+void   cn_context_pin(cn_context *c);
+void   cn_context_unpin(cn_context *c);
+bool   cn_context_is_pinned(const cn_context *c);
+
+/* The text of a file as the documents that cn_context_keep was told last have it: from the folder,
+ * if it is still that, else from the page store.
+ *
+ * CN_ENOTFOUND  neither has it any more; the diag names it. */
+cn_err cn_context_recall(cn_context *c, const char *path, cn_buf *out, cn_diag *diag) CN_MUST_CHECK;
 
 /* ---- Long parts of the conversation ------------------------------------------------ */
 

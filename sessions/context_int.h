@@ -3,6 +3,8 @@
  *
  *   context.c        the folder: list, choose, know how each file is cut; what there is to see
  *   context_refs.c   long parts of the conversation
+ *   context_pin.c    a view that stays as it was
+ *   context_misses.c why documents are missing
  *   context_pages.c  prefill, write, bind
  */
 #ifndef CN_SESSIONS_CONTEXT_INT_H
@@ -15,8 +17,9 @@ CN_C_BEGIN
 /* What is cut into documents: a file of the folder, or a long part of the conversation. */
 typedef struct cn_context_entry {
     const char         *path;
-    const cn_repo_file *file;  // NULL: a part
-    cn_ledger_text      text;  // of a part
+    cn_document_kind    kind;
+    const cn_repo_file *file;  // NULL: a part, or pinned
+    cn_ledger_text      text;  // of these
     cn_ledger_piece    *piece; // [pieces]; NULL: not known yet
     int32_t             pieces;
     int64_t             tokens;
@@ -48,6 +51,12 @@ typedef struct cn_context_shelf {
     cn_hash                  id; // of paths, kinds and keys
 } cn_context_shelf;
 
+/* A document that the view held before. */
+typedef struct cn_context_kept {
+    const char     *path; // one of kept_path
+    cn_ledger_piece piece;
+} cn_context_kept;
+
 /* A finished document that waits to be written, or that the store did not take. */
 typedef struct cn_context_held {
     cn_doc  *doc;
@@ -60,19 +69,29 @@ typedef struct cn_context_held {
 struct cn_context {
     cn_host          *host;
     cn_repo          *repo;
+    bool              is_new_repo; // than the one that `folder` was listed from
     int64_t           budget;
-    const cn_paths   *passed, *added, *dropped;
+    const cn_paths   *passed, *away, *added, *dropped;
     cn_context_folder folder;
     cn_context_part **part; // [parts] in the order of their making
     int64_t           parts, parts_room;
+    cn_context_part **pinned; // [pinned_files] by path; of them only the entry counts
+    int64_t           pinned_files, pinned_room;
+    bool              is_pinned;
     cn_context_shelf  shelf;
     cn_context_plan   plan;
 
-    cn_paths kept_path; // sorted: the files of the session's documents of before
-    cn_hash *kept_key;  // [kept_keys] sorted: the keys of all of them
-    int64_t  kept_keys;
-    cn_hash  kept_id; // shelf.id as it was then
-    bool     has_kept;
+    cn_paths         kept_path; // sorted: the files of the session's documents of before
+    cn_hash         *kept_key;  // [kept_keys] sorted: the keys of all of them
+    int64_t          kept_keys;
+    cn_context_kept *kept; // [kept_docs] the documents of these files, in order
+    int64_t          kept_docs;
+    cn_hash          kept_id; // shelf.id as it was then
+    bool             has_kept;
+
+    cn_hash *corrupt; // [corrupts] keys with a page that failed its check, until prefilled again
+    int64_t  corrupts;
+    bool     has_noted; // the ledger knows which documents of the shelf are stored
 
     // Prefill.
     cn_context_held         waiting[CN_CONTEXT_WRITE_DOCS];
@@ -107,11 +126,33 @@ cn_err cn_context_cut(cn_context *c, const cn_context_entry *e, cn_cut *out,
 /* The listing's entry of a path; NULL if it has none. */
 const cn_context_entry *cn_context_entry_find(const cn_context *c, const char *path);
 
+bool cn_context_is_kept_key(const cn_context *c, const cn_hash *key);
+/* What a remembered cut is found by: git's id of a file, raw, or the hash of a text.  Its size. */
+int32_t cn_context_raw_id(uint8_t out[CN_HASH_BYTES], const cn_context_entry *e);
+
+/* ---- context_misses.c --------------------------------------------------------------- */
+
+/* A page of this document failed its check; it was prefilled again. */
+void cn_context_note_corrupt(cn_context *c, const cn_hash *key);
+void cn_context_forget_corrupt(cn_context *c, const cn_hash *key);
+/* Set `why` of each missing document that has none yet. */
+void cn_context_find_reasons(cn_context *c);
+
+/* ---- context_pin.c ------------------------------------------------------------------ */
+
+/* Learn how the pinned files are cut. */
+cn_err cn_context_know_pinned(cn_context *c, cn_diag *diag) CN_MUST_CHECK;
+/* The pinned file of a path; NULL if there is none. */
+const cn_context_entry *cn_context_pinned_find(const cn_context *c, const char *path);
+
 /* ---- context_refs.c ---------------------------------------------------------------- */
 
 /* Learn how all parts are cut. */
 cn_err cn_context_know_parts(cn_context *c, cn_diag *diag) CN_MUST_CHECK;
 void   cn_context_free_parts(cn_context *c, int64_t from);
+/* path and text are copied; NULL: no memory. */
+cn_context_part *cn_context_part_make(const char *path, cn_ledger_text text, cn_document_kind kind);
+void             cn_context_part_free(cn_context_part *p); // NULL is allowed
 
 /* ---- context_pages.c --------------------------------------------------------------- */
 

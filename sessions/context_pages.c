@@ -6,10 +6,17 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "store/ledger_known.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+
+static const cn_context_held *find_resident(const cn_context *c, const cn_hash *key) {
+    for (int64_t i = 0; i < c->residents; i++)
+        if (cn_hash_is_equal(&c->resident[i].key, key)) return &c->resident[i];
+    return NULL;
+}
 
 /* ---- Writing ----------------------------------------------------------------------- */
 
@@ -33,6 +40,25 @@ static cn_err renew(cn_context *c, bool *moved_out, cn_diag *diag) {
     if (moved_out) *moved_out = true;
     if (c->txn) return cn_pages_renew(c->txn, moved_out, diag);
     return cn_pages_begin(&c->txn, c->host->pages, diag);
+}
+
+/* Tell the ledger what the store has now: once for a shelf all of it, for a process may have died
+ * between the two. */
+static void note_stored(cn_context *c) {
+    const int64_t room = c->waiting_docs + (c->has_noted ? 0 : c->shelf.docs);
+    cn_hash      *key = malloc((size_t)(room + 1) * sizeof(*key));
+    cn_diag       diag = {0};
+    int64_t       keys = 0;
+    for (int32_t i = 0; key && i < c->waiting_docs; i++) key[keys++] = c->waiting[i].key;
+    for (int64_t i = 0; key && !c->has_noted && i < c->shelf.docs; i++)
+        if (!c->shelf.doc[i].is_missing && !c->shelf.doc[i].is_copy &&
+            !find_resident(c, &c->shelf.doc[i].piece.key))
+            key[keys++] = c->shelf.doc[i].piece.key;
+    if (!key || cn_ledger_stored_put(c->host->ledger, key, keys, &diag))
+        cn_log(CN_LOG_WARN, "the ledger does not know what was stored: %s", diag.text);
+    else
+        c->has_noted = true;
+    free(key);
 }
 
 /* Pages of waiting documents into the store; what it does not take stays in memory. */
@@ -64,16 +90,18 @@ static cn_err write_waiting(cn_context *c, cn_context_work *work, cn_diag *diag)
     if (!c->is_bound) CN_TRY(renew(c, NULL, diag));
     const cn_err err = cn_pages_write(c->host->pages, item, items, cn_clock_unix_ns() / 1000000000,
                                       &added, &c->store_failure);
-    work->store_ns += cn_clock_ns() - begin;
     work->bytes_written += added;
     if (!err) {
+        note_stored(c);
         for (int32_t i = 0; i < c->waiting_docs; i++) {
             free(c->waiting[i].token);
             c->spare[c->spares++] = c->waiting[i].doc;
         }
         c->waiting_docs = 0;
+        work->store_ns += cn_clock_ns() - begin;
         return CN_OK;
     }
+    work->store_ns += cn_clock_ns() - begin;
     cn_log(CN_LOG_WARN, "%d documents stay in memory: %s", c->waiting_docs, c->store_failure.text);
     if (c->residents + c->waiting_docs > c->residents_room) {
         const int64_t    room = 2 * c->residents_room + CN_CONTEXT_WRITE_DOCS;
@@ -89,26 +117,20 @@ static cn_err write_waiting(cn_context *c, cn_context_work *work, cn_diag *diag)
 
 /* ---- Looking up --------------------------------------------------------------------- */
 
-static const cn_context_held *find_resident(const cn_context *c, const cn_hash *key) {
-    for (int64_t i = 0; i < c->residents; i++)
-        if (cn_hash_is_equal(&c->resident[i].key, key)) return &c->resident[i];
-    return NULL;
-}
-
 /* Its checksum is verified at the first use of a page. */
 void cn_context_find_missing(cn_context *c) {
     memset(c->plan.misses, 0, sizeof(c->plan.misses));
     c->plan.cached_tokens = c->plan.missing_tokens = c->plan.missing_documents = 0;
     for (int64_t i = 0; i < c->shelf.docs; i++) {
         cn_context_doc *d = &c->shelf.doc[i];
-        d->is_missing = false;
+        d->is_missing = d->is_copy = false;
         if (!find_resident(c, &d->piece.key))
             for (int64_t p = 0; p < cn_context_pages_of(d->piece.tokens); p++) {
                 cn_pages_page        page;
                 const cn_pages_state state = cn_pages_get(c->txn, &d->piece.key, (int32_t)p, &page);
                 if (state == CN_PAGES_HIT) continue;
                 d->is_missing = true;
-                if (state == CN_PAGES_CORRUPT) d->why = CN_MISS_CORRUPT;
+                if (state == CN_PAGES_CORRUPT) cn_context_note_corrupt(c, &d->piece.key);
             }
         if (!d->is_missing) {
             c->plan.cached_tokens += d->piece.tokens;
@@ -118,13 +140,19 @@ void cn_context_find_missing(cn_context *c) {
         for (int64_t j = 0; j < i; j++)
             if (c->shelf.doc[j].is_missing &&
                 cn_hash_is_equal(&c->shelf.doc[j].piece.key, &d->piece.key))
-                d->is_missing = false;
-        if (!d->is_missing) {
+                d->is_copy = true;
+        if (d->is_copy) {
+            d->is_missing = false;
             c->plan.cached_tokens += d->piece.tokens;
             continue;
         }
         c->plan.missing_documents++;
         c->plan.missing_tokens += d->piece.tokens;
+    }
+    cn_context_find_reasons(c);
+    for (int64_t i = 0; i < c->shelf.docs; i++) {
+        const cn_context_doc *d = &c->shelf.doc[i];
+        if (!d->is_missing) continue;
         c->plan.misses[d->why].count++;
         c->plan.misses[d->why].tokens += d->piece.tokens;
     }
@@ -217,6 +245,7 @@ cn_err cn_context_prefill(cn_context *c, bool *done_out, cn_context_work *work, 
     memcpy(w->token + d->tokens, d->line_token, (size_t)d->lines * sizeof(*w->token));
     c->waiting_docs++;
     c->shelf.doc[c->current_at].is_missing = false;
+    cn_context_forget_corrupt(c, &w->key);
     c->current = NULL;
     c->current_at = -1;
     return c->waiting_docs == CN_CONTEXT_WRITE_DOCS ? write_waiting(c, work, diag) : CN_OK;
@@ -247,7 +276,7 @@ cn_err cn_context_bind(cn_context *c, cn_view *view, bool *gone_out, cn_diag *di
                 c->page[c->pages++] = (cn_page_ref){found.body, found.tokens};
             } else {
                 c->shelf.doc[i].is_missing = true;
-                c->shelf.doc[i].why = CN_MISS_EVICTED;
+                c->shelf.doc[i].why = CN_MISS_EVICTED; // it was there a moment ago
                 *gone_out = true;
             }
         }

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void free_part(cn_context_part *p) {
+void cn_context_part_free(cn_context_part *p) {
     if (!p) return;
     free((char *)(uintptr_t)p->entry.path);
     free((char *)(uintptr_t)p->entry.text.data);
@@ -14,21 +14,22 @@ static void free_part(cn_context_part *p) {
 }
 
 void cn_context_free_parts(cn_context *c, int64_t from) {
-    while (c->parts > from) free_part(c->part[--c->parts]);
+    while (c->parts > from) cn_context_part_free(c->part[--c->parts]);
 }
 
 /* Entries stay where they are while the list grows: the shelf points at them. */
-static cn_context_part *make_part(const cn_context_ref *ref, cn_ledger_text text) {
+cn_context_part *cn_context_part_make(const char *path, cn_ledger_text text,
+                                      cn_document_kind kind) {
     cn_context_part *p = calloc(1, sizeof(*p));
     if (!p) return NULL;
-    char *path = strdup(ref->path), *copy = malloc(text.bytes + 1);
-    p->entry = (cn_context_entry){.path = path, .text = {copy, text.bytes}};
-    if (!path || !copy) {
-        free_part(p);
+    char *name = strdup(path), *copy = malloc(text.bytes + 1);
+    p->entry = (cn_context_entry){.path = name, .kind = kind, .text = {copy, text.bytes}};
+    if (!name || !copy) {
+        cn_context_part_free(p);
         return NULL;
     }
-    memcpy(copy, text.data, text.bytes);
-    p->ref = (cn_context_ref){.path = path, .turn = ref->turn, .part = ref->part};
+    if (text.bytes) memcpy(copy, text.data, text.bytes);
+    p->ref.path = name;
     return p;
 }
 
@@ -41,8 +42,10 @@ cn_err cn_context_put_ref(cn_context *c, const cn_context_ref *ref, cn_ledger_te
         c->part = more;
         c->parts_room = room;
     }
-    cn_context_part *p = make_part(ref, text);
+    cn_context_part *p = cn_context_part_make(ref->path, text, CN_DOCUMENT_REF);
     if (!p) return CN_FAIL(diag, CN_ENOMEM, "no memory for %s", ref->path);
+    p->ref.turn = ref->turn;
+    p->ref.part = ref->part;
     c->part[c->parts++] = p;
     return CN_OK;
 }
@@ -114,7 +117,12 @@ cn_err cn_context_holds(cn_context *c, const char *path, int64_t first_line, cn_
     const cn_context_entry *e = cn_context_entry_find(c, path);
     *out = false;
     if (!e || !is_in_view(c, e)) return CN_OK;
-    const cn_err err = cn_repo_read(c->repo, e->file, &now, diag); // the bytes that were cut
+    cn_err err = CN_OK;
+    if (e->file)
+        err = cn_repo_read(c->repo, e->file, &now, diag); // the bytes that were cut
+    else
+        cn_buf_put(&now, e->text.data, e->text.bytes);
+    if (now.err) err = CN_FAIL(diag, now.err, "no memory for %s", path);
     if (!err) {
         const char *begin = cn_buf_str(&now), *end = begin + now.bytes;
         const char *from = skip_lines(begin, end, first_line - 1);

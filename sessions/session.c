@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static int64_t pages_of(int64_t tokens) {
     return (tokens + CN_PAGE_TOKENS - 1) / CN_PAGE_TOKENS;
@@ -21,10 +22,35 @@ static int64_t pages_of(int64_t tokens) {
 
 /* ---- Opening ---------------------------------------------------------------------- */
 
+/* The latest session whose folder is gone: it may be the one that somebody looks for elsewhere. */
+typedef struct homeless {
+    char id[CN_LEDGER_ID_BYTES_MAX + 1], folder[CN_DIAG_TEXT_BYTES / 2];
+} homeless;
+
+static void on_row(void *ctx, const cn_ledger_session *row) {
+    homeless   *h = ctx;
+    struct stat st;
+    if (h->id[0] || stat(row->repo, &st) == 0) return;
+    snprintf(h->id, sizeof(h->id), "%s", row->id);
+    snprintf(h->folder, sizeof(h->folder), "%s", row->repo);
+}
+
+static cn_err find_latest(cn_session *s, const char *root, cn_diag *diag) {
+    enum { LOOK_AT = 64 };
+    homeless     h = {.id = ""};
+    const cn_err err = cn_ledger_session_latest(s->host->ledger, root, &s->row, diag);
+    if (err != CN_ENOTFOUND) return err;
+    CN_TRY(cn_ledger_sessions(s->host->ledger, NULL, LOOK_AT, on_row, &h, diag));
+    if (!h.id[0]) return err;
+    return CN_FAIL(diag, err,
+                   "no session on %s; %s was on %s, which is gone: -C %s -s %s moves it here", root,
+                   h.id, h.folder, root, h.id);
+}
+
 static cn_err find_row(cn_session *s, const cn_session_opts *opts, const char *root,
                        cn_diag *diag) {
     if (opts->id) return cn_ledger_session_find(s->host->ledger, opts->id, &s->row, diag);
-    if (opts->is_continued) return cn_ledger_session_latest(s->host->ledger, root, &s->row, diag);
+    if (opts->is_continued) return find_latest(s, root, diag);
 
     cn_repo_head head;
     cn_buf       settings = {0};
@@ -66,7 +92,7 @@ static cn_err load_conversation(cn_session *s, cn_diag *diag) {
     return cn_ledger_steps(s->host->ledger, s->row->id, 0, on_step, s, diag);
 }
 
-static cn_err read_row(cn_session *s, cn_diag *diag) {
+cn_err cn_session_read_row(cn_session *s, cn_diag *diag) {
     cn_ledger_session *row;
     CN_TRY(cn_ledger_session_find(s->host->ledger, s->row->id, &row, diag));
     cn_ledger_session_free(s->row);
@@ -83,7 +109,7 @@ static cn_err finish_open_turn(cn_session *s, cn_diag *diag) {
 static cn_err become_writer(cn_session *s, cn_diag *diag) {
     cn_ledger_opened opened;
     CN_TRY(cn_ledger_writer_open(&s->writer, s->host->ledger, s->row->id, &opened, diag));
-    CN_TRY(read_row(s, diag));
+    CN_TRY(cn_session_read_row(s, diag));
     if (!opened.open_turn) return CN_OK;
     snprintf(s->interrupted, sizeof(s->interrupted),
              "turn %d was interrupted%s; its finished steps are kept", opened.open_turn,
@@ -93,7 +119,7 @@ static cn_err become_writer(cn_session *s, cn_diag *diag) {
 
 cn_err cn_session_catch_up(cn_session *s, cn_diag *diag) {
     if (!s->is_stale) return CN_OK;
-    CN_TRY(read_row(s, diag));
+    CN_TRY(cn_session_read_row(s, diag));
     if (s->row->open_turn) CN_TRY(finish_open_turn(s, diag));
     s->tokens.count = 0;
     s->is_restored = s->has_open_call = false;
@@ -110,9 +136,37 @@ static cn_err open_context(cn_session *s, const char *folder, int64_t budget, cn
                            &(cn_context_opts){.folder = folder,
                                               .budget = budget,
                                               .passed = &s->passed,
+                                              .away = &s->away,
                                               .added = &s->added,
                                               .dropped = &s->dropped},
                            diag);
+}
+
+/* Its own folder, or the one that was named; if its own is gone, it has moved to that. */
+static cn_err open_folder(cn_session *s, const char *folder, cn_diag *diag) {
+    struct stat st;
+    cn_diag     why = {0};
+    char        was[CN_DIAG_TEXT_BYTES / 2];
+    snprintf(was, sizeof(was), "%s", s->row->repo);
+    cn_err     err = open_context(s, folder ? folder : was, s->budget, &why);
+    const bool is_own =
+        !err && strcmp(cn_repo_root(cn_context_repo(s->context)), s->row->repo) == 0;
+    if (!folder && (err == CN_ENOTFOUND || (!err && !is_own)))
+        return CN_FAIL(
+            diag, CN_ENOTFOUND,
+            "session %s is on %s, which is not there; nothing is lost: it may come back, "
+            "or say where it is now (-C FOLDER -s %s)",
+            s->row->id, was, s->row->id);
+    if (err) {
+        if (diag) *diag = why;
+        return err;
+    }
+    if (is_own || stat(s->row->repo, &st) == 0) return CN_OK;
+    s->moved_from = strdup(s->row->repo);
+    if (!s->moved_from) return CN_FAIL(diag, CN_ENOMEM, "no memory for a path");
+    CN_TRY(cn_ledger_session_edit(
+        s->writer, &(cn_ledger_edit){.repo = cn_repo_root(cn_context_repo(s->context))}, diag));
+    return cn_session_read_row(s, diag);
 }
 
 static cn_err open_session(cn_session *s, const cn_session_opts *opts, cn_diag *diag) {
@@ -124,10 +178,12 @@ static cn_err open_session(cn_session *s, const cn_session_opts *opts, cn_diag *
     }
     CN_TRY(become_writer(s, diag));
     cn_session_read_settings(s, s->row->settings); // the budget was kept when the session was made
-    CN_TRY(open_context(s, opts->folder ? opts->folder : s->row->repo, s->budget, diag));
+    CN_TRY(open_folder(s, opts->folder, diag));
     CN_TRY(load_conversation(s, diag));
     CN_TRY(cn_session_load_documents(s, diag));
     CN_TRY(cn_session_load_parts(s, diag));
+    CN_TRY(cn_session_load_pin(s, diag));
+    CN_TRY(cn_session_set_pin(s, opts->pin, diag));
     CN_TRY(cn_doc_create(&s->doc, s->host->engine, CN_SESSION_TOKENS_MAX, false, diag));
     return cn_view_create(&s->view, s->host->engine, CN_VIEW_PAGES_MAX, diag);
 }
@@ -156,7 +212,9 @@ void cn_session_close(cn_session *s) {
     cn_ledger_writer_close(s->writer);
     cn_ledger_session_free(s->row);
     cn_tokens_release(&s->tokens);
+    free(s->moved_from);
     cn_paths_release(&s->passed);
+    cn_paths_release(&s->away);
     cn_paths_release(&s->added);
     cn_paths_release(&s->dropped);
     free(s);
@@ -186,6 +244,10 @@ cn_err cn_session_rewind(cn_session *s, int32_t turn, cn_diag *diag) {
 
 const char *cn_session_interrupted(const cn_session *s) {
     return s->interrupted[0] ? s->interrupted : NULL;
+}
+
+const char *cn_session_moved_from(const cn_session *s) {
+    return s->moved_from;
 }
 
 /* ---- The conversation's pages ------------------------------------------------------ */

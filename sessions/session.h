@@ -29,6 +29,7 @@
 #define CN_SESSIONS_SESSION_H
 
 #include "sessions/context.h"
+#include "store/ledger_pins.h"
 #include "tools/tools.h"
 
 CN_C_BEGIN
@@ -44,20 +45,28 @@ enum {
 typedef struct cn_session cn_session;
 typedef struct cn_turn    cn_turn;
 
+/* What becomes of a session's view: --pin keeps it as it was behind the last turn (of a new
+ * session: as the folder is now), whatever happens to the folder; said once, it holds for all turns
+ * to come.  Tools still see the folder as it is. */
+typedef enum { CN_PIN_AS_IT_IS, CN_PIN_ON, CN_PIN_OFF } cn_pin;
+
 typedef struct cn_session_opts {
     const char *id;           // of an existing session (a prefix will do); NULL: see below
     const char *folder;       // of a repository; NULL only with id
     bool        is_continued; // without id: the latest session on this folder, if there is one
     int64_t     budget;       // of a new session: tokens of files; 0: CN_CHOOSE_BUDGET
     int64_t     refs_budget;  // likewise, of long parts; 0: CN_SESSION_REFS_BUDGET
-    bool        is_trial;     // for many short conversations on one view: the folder is looked at
-                              // by the first turn alone, pages of the conversation are not stored
+    cn_pin      pin;
+    bool        is_trial; // for many short conversations on one view: the folder is looked at
+                          // by the first turn alone, pages of the conversation are not stored
 } cn_session_opts;
 
 /* Open or make a session, as its one writer.  What a crash interrupted is finished as an
- * error and said (cn_session_interrupted).
+ * error and said (cn_session_interrupted).  If its folder is gone and `folder` is another, it has
+ * moved there, for good (cn_session_moved_from); else another folder is a visit.
  *
- * CN_ENOTFOUND  no such session; is_continued and none on this folder.
+ * CN_ENOTFOUND  no such session; is_continued and none on this folder; its folder is gone, and
+ *               nobody says where to; pin: a file's text of before cannot be had any more.
  * CN_EBUSY      another process writes it.
  * Errors of cn_context_open, cn_ledger_*. */
 cn_err cn_session_open(cn_session **out, cn_host *host, const cn_session_opts *opts,
@@ -72,6 +81,15 @@ int64_t                  cn_session_tokens(const cn_session *s); // of the conve
 const int32_t *cn_session_token(const cn_session *s);
 /* What the last process left: a sentence, or NULL. */
 const char *cn_session_interrupted(const cn_session *s);
+/* The folder that it was on until now, if it has moved; or NULL. */
+const char *cn_session_moved_from(const cn_session *s);
+/* Since when and where the view stays as it was; NULL if it follows the folder. */
+const cn_ledger_pin *cn_session_pin(const cn_session *s);
+
+/* Nanoseconds that prefill of a token takes: as last measured in this session, else in the latest
+ * one of the same model; 0: never. */
+double cn_session_prefill_ns(const cn_session *s);
+double cn_host_prefill_ns(cn_host *h);
 
 typedef enum { CN_EDIT_ADD, CN_EDIT_DROP } cn_edit;
 
@@ -151,6 +169,10 @@ typedef struct cn_turn_call {
     int64_t       ns;
     cn_call_state state;
 } cn_turn_call;
+
+/* [*count_out] the documents that this turn found missing, with their reasons; valid until
+ * cn_turn_free.  Of a turn that was stopped, some of them still are. */
+const cn_context_miss *cn_turn_missed(const cn_turn *t, int64_t *count_out);
 
 /* Path i of the parts that this turn dropped to keep a budget; NULL past the last. */
 const char *cn_turn_dropped_at(const cn_turn *t, int64_t i, int64_t *tokens_out);

@@ -3,6 +3,7 @@
  *
  *   session.c       open, close; the conversation's pages
  *   session_view.c  what the session says of its view: settings, choice, parts, edits, budget
+ *   session_pin.c   a view that stays as it was
  */
 #ifndef CN_SESSIONS_SESSION_INT_H
 #define CN_SESSIONS_SESSION_INT_H
@@ -26,17 +27,24 @@ struct cn_session {
     bool               is_stale;      // a turn failed: read what the ledger has before the next
     int64_t            stored_pages;  // full pages of the conversation that the store has
     char               interrupted[160];
+    char              *moved_from; // NULL: it has not
+    cn_ledger_pin      pin;
+    bool               is_pinned;
 
     // Settings.
     int64_t  budget;      // tokens of the view's files
     int64_t  refs_budget; // tokens of the conversation's long parts
     double   prefill_ns;  // a token, as last measured; 0: never
-    cn_paths passed;      // files that the choice passed over
+    cn_paths passed;      // files that the choice passed over, sorted
+    cn_paths away;        // that were in the view once and are not now, sorted
     cn_paths added;       // in, whatever they cost
     cn_paths dropped;     // out
 };
 
 /* ---- session.c ----------------------------------------------------------------------- */
+
+/* Read the session's row again. */
+cn_err cn_session_read_row(cn_session *s, cn_diag *diag) CN_MUST_CHECK;
 
 /* After a turn that failed: take over what the ledger has.  A commit that failed may be there all
  * the same, and a turn may have stayed open: it is finished. */
@@ -64,6 +72,10 @@ cn_err cn_session_load_parts(cn_session *s, cn_diag *diag) CN_MUST_CHECK;
 cn_err cn_session_keep_view(cn_session *s, cn_diag *diag) CN_MUST_CHECK;
 /* Keep the measured time of prefilling a token. */
 cn_err cn_session_put_rate(cn_session *s, double prefill_ns, cn_diag *diag) CN_MUST_CHECK;
+
+/* Load the pin that the ledger has, if any; set or take it as the options of an opening say. */
+cn_err cn_session_load_pin(cn_session *s, cn_diag *diag) CN_MUST_CHECK;
+cn_err cn_session_set_pin(cn_session *s, cn_pin pin, cn_diag *diag) CN_MUST_CHECK;
 
 /* A part has been made: what was said of its name was of another (before a fork). */
 void cn_session_forget_edits(cn_session *s, const char *path);

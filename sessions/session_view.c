@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* ---- Settings: {"budget":N,"refs_budget":N,"prefill_ns":X,"added":[path],"dropped":[path],
- *                 "passed":[path]} ---------------------------------------------------------- */
+ *                 "passed":[path],"away":[path]} --------------------------------------------- */
 
 enum { SETTINGS_BYTES = CN_LEDGER_STRING_BYTES_MAX };
 
@@ -33,6 +33,7 @@ void cn_session_read_settings(cn_session *s, const char *text) {
     read_paths(cn_json_get(root, "added"), &s->added);
     read_paths(cn_json_get(root, "dropped"), &s->dropped);
     read_paths(cn_json_get(root, "passed"), &s->passed);
+    read_paths(cn_json_get(root, "away"), &s->away);
     cn_json_free(doc);
 }
 
@@ -56,6 +57,7 @@ void cn_session_put_settings(const cn_session *s, cn_buf *buf) {
     put_paths(&w, "added", &s->added);
     put_paths(&w, "dropped", &s->dropped);
     put_paths(&w, "passed", &s->passed);
+    put_paths(&w, "away", &s->away);
     cn_json_close(&w, '}');
 }
 
@@ -65,6 +67,7 @@ static cn_err write_settings(cn_session *s, cn_diag *diag) {
     if (buf.err == CN_ETOOBIG) { // very many paths: files that were passed over may come in later
         cn_buf_release(&buf);
         cn_paths_release(&s->passed);
+        cn_paths_release(&s->away); // likewise files that return
         cn_session_put_settings(s, &buf);
     }
     const cn_err err =
@@ -81,6 +84,34 @@ static cn_err write_settings(cn_session *s, cn_diag *diag) {
 cn_err cn_session_put_rate(cn_session *s, double prefill_ns, cn_diag *diag) {
     s->prefill_ns = prefill_ns;
     return write_settings(s, diag);
+}
+
+/* ---- How long a prefill takes ------------------------------------------------------------ */
+
+typedef struct rate {
+    const cn_hash *model;
+    double         ns;
+} rate;
+
+static void on_rate(void *ctx, const cn_ledger_session *row) {
+    const cn_json_limits limits = {SETTINGS_BYTES, 8, 1 << 20};
+    rate                *r = ctx;
+    cn_json_doc         *doc;
+    if (r->ns > 0 || !cn_hash_is_equal(&row->model, r->model)) return;
+    if (cn_json_parse(&doc, row->settings, strlen(row->settings), "settings", &limits, NULL))
+        return;
+    cn_json_f64(cn_json_get(cn_json_root(doc), "prefill_ns"), &r->ns);
+    cn_json_free(doc);
+}
+
+double cn_host_prefill_ns(cn_host *h) {
+    enum { LOOK_AT = 16 };
+    rate r = {&h->model_id, 0};
+    return cn_ledger_sessions(h->ledger, NULL, LOOK_AT, on_rate, &r, NULL) ? 0 : r.ns;
+}
+
+double cn_session_prefill_ns(const cn_session *s) {
+    return s->prefill_ns > 0 ? s->prefill_ns : cn_host_prefill_ns(s->host);
 }
 
 /* ---- What the ledger knows ----------------------------------------------------------- */
@@ -141,24 +172,70 @@ cn_err cn_session_load_parts(cn_session *s, cn_diag *diag) {
 
 /* ---- What the view holds now --------------------------------------------------------- */
 
-/* The files that are left out, by now. */
-static cn_err note_passed(cn_session *s) {
-    const int64_t files = cn_context_get_plan(s->context)->left_files;
-    cn_paths_release(&s->passed);
-    for (int64_t i = 0; i < files; i++) {
-        const char *reason;
-        int64_t     tokens;
-        CN_TRY(cn_paths_put(&s->passed, cn_context_left_at(s->context, i, &tokens, &reason)));
+/* The paths of `to` that are not in `without`, sorted, each once. */
+static cn_err tidy(cn_paths *to, const cn_paths *without, const cn_paths *nor) {
+    cn_paths    kept = {0};
+    const char *last = NULL;
+    cn_err      err = CN_OK;
+    cn_paths_sort(to);
+    for (int64_t i = 0; i < to->count && !err; i++) {
+        const char *path = to->path[i];
+        if ((last && strcmp(last, path) == 0) || cn_paths_sorted_has(without, path) ||
+            (nor && cn_paths_sorted_has(nor, path)))
+            continue;
+        last = path;
+        err = cn_paths_put(&kept, path);
     }
+    if (err) {
+        cn_paths_release(&kept);
+        return err;
+    }
+    cn_paths_release(to);
+    *to = kept;
     return CN_OK;
+}
+
+/* Whatever was in the view once comes back when it returns, whatever was passed over stays out when
+ * it does: so the view of a commit is the same however often the folder goes there. */
+static cn_err note_choice(cn_session *s) {
+    cn_context   *c = s->context;
+    const int64_t left = cn_context_get_plan(c)->left_files;
+    const char   *path, *reason;
+    int64_t       tokens;
+    cn_paths      now = {0};
+    cn_err        err = CN_OK;
+    for (int64_t i = 0; i < cn_context_docs(c) && !err; i++)
+        if (cn_context_doc_at(c, i)->kind == CN_DOCUMENT_FILE)
+            err = cn_paths_put(&now, cn_context_doc_at(c, i)->path);
+    cn_paths_sort(&now);
+    for (int64_t i = 0; (path = cn_context_kept_at(c, i)) && !err; i++)
+        err = cn_paths_put(&s->away, path);
+    if (!err) err = tidy(&s->away, &now, NULL);
+    for (int64_t i = 0; i < left && !err; i++)
+        err = cn_paths_put(&s->passed, cn_context_left_at(c, i, &tokens, &reason));
+    if (!err) err = tidy(&s->passed, &now, &s->away);
+    cn_paths_release(&now);
+    return err;
+}
+
+/* Where HEAD is now; the generation that is made next is of it. */
+static cn_err note_head(cn_session *s, cn_diag *diag) {
+    cn_repo_head head;
+    if (cn_repo_get_head(cn_context_repo(s->context), &head, NULL))
+        return CN_OK; // no view needs it
+    if (!strcmp(head.commit, s->row->commit) && !strcmp(head.branch, s->row->branch)) return CN_OK;
+    CN_TRY(cn_ledger_session_edit(
+        s->writer, &(cn_ledger_edit){.commit = head.commit, .branch = head.branch}, diag));
+    return cn_session_read_row(s, diag);
 }
 
 cn_err cn_session_keep_view(cn_session *s, cn_diag *diag) {
     cn_context   *c = s->context;
     const int64_t docs = cn_context_docs(c);
+    if (!s->is_pinned && !s->is_trial) CN_TRY(note_head(s, diag));
     if (!cn_context_has_changed(c) && s->row->generation) return CN_OK;
     cn_ledger_document *d = calloc((size_t)docs + 1, sizeof(*d));
-    if (!d || note_passed(s)) {
+    if (!d || (!s->is_pinned && note_choice(s))) {
         free(d);
         return CN_FAIL(diag, CN_ENOMEM, "no memory for %" PRId64 " documents", docs);
     }
@@ -183,6 +260,9 @@ void cn_session_forget_edits(cn_session *s, const char *path) {
 static cn_err check_path(cn_session *s, const char *path, cn_edit edit, cn_diag *diag) {
     const char *skip;
     if (cn_context_ref_find(s->context, path)) return CN_OK;
+    if (!cn_context_has_file(s->context, path, &skip) && s->is_pinned && edit == CN_EDIT_ADD)
+        return CN_FAIL(diag, CN_ENOTFOUND,
+                       "%s is not in the view, which is pinned: --unpin, then add it", path);
     if (!cn_context_has_file(s->context, path, &skip))
         return CN_FAIL(diag, CN_ENOTFOUND, "no file and no part of the conversation: %s", path);
     if (skip && edit == CN_EDIT_ADD) return CN_FAIL(diag, CN_EUNSUPPORTED, "%s: %s", path, skip);

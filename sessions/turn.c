@@ -20,9 +20,27 @@
 
 /* ---- Beginning -------------------------------------------------------------------- */
 
+/* Keep what is missing now, and why: afterwards nobody can tell. */
+static cn_err note_misses(cn_turn *t, cn_diag *diag) {
+    cn_context_miss *miss, *more;
+    int64_t          misses;
+    if (cn_context_get_plan(t->s->context)->missing_documents == 0) return CN_OK;
+    CN_TRY(cn_context_explain(t->s->context, &miss, &misses, diag));
+    more = realloc(t->miss, (size_t)(t->misses + misses) * sizeof(*more));
+    if (!more) {
+        cn_context_misses_free(miss, misses);
+        return CN_FAIL(diag, CN_ENOMEM, "no memory for %" PRId64 " missing documents", misses);
+    }
+    memcpy(more + t->misses, miss, (size_t)misses * sizeof(*more));
+    free(miss); // its paths live on
+    t->miss = more;
+    t->misses += misses;
+    return CN_OK;
+}
+
 /* Bill what the view needs now: `grown` tokens of documents came in; of all that it holds the
  * plan's misses have to be prefilled. */
-static void bill_view(cn_turn *t, int64_t grown) {
+static cn_err bill_view(cn_turn *t, int64_t grown, cn_diag *diag) {
     const cn_context_plan *plan = cn_context_get_plan(t->s->context);
     cn_bill               *b = &t->bill;
     b->context_tokens += grown;
@@ -37,6 +55,7 @@ static void bill_view(cn_turn *t, int64_t grown) {
         b->misses[i].count += plan->misses[i].count;
         b->misses[i].tokens += plan->misses[i].tokens;
     }
+    return note_misses(t, diag);
 }
 
 /* Drop what no budget has room for; `tokens` of the conversation are still to come. */
@@ -55,7 +74,7 @@ static cn_err begin(cn_turn *t, cn_diag *diag) {
     CN_TRY(t->s->is_trial && t->s->row->generation ? cn_context_refresh(t->s->context, diag)
                                                    : cn_context_update(t->s->context, diag));
     CN_TRY(fit_view(t, t->question.count, diag));
-    bill_view(t, cn_context_get_plan(t->s->context)->tokens);
+    CN_TRY(bill_view(t, cn_context_get_plan(t->s->context)->tokens, diag));
     cn_turn_charge(t, &t->bill.context_ns);
     CN_TRY(cn_session_keep_view(t->s, diag));
     cn_turn_charge(t, &t->bill.store_ns);
@@ -189,10 +208,8 @@ static cn_err step_context(cn_turn *t, cn_diag *diag) {
     bool gone;
     CN_TRY(cn_context_bind(t->s->context, t->s->view, &gone, diag));
     cn_turn_charge(t, &t->bill.restore_ns);
-    if (gone)
-        bill_view(t, 0); // evicted by another process meanwhile: prefill again
-    else
-        t->phase = IN_PROMPT;
+    if (gone) return bill_view(t, 0, diag); // evicted by another process meanwhile: prefill again
+    t->phase = IN_PROMPT;
     return CN_OK;
 }
 
@@ -341,7 +358,7 @@ static cn_err step_decode(cn_turn *t, cn_diag *diag) {
 static cn_err grow_view(cn_turn *t, cn_diag *diag) {
     CN_TRY(cn_context_refresh(t->s->context, diag));
     CN_TRY(fit_view(t, 0, diag));
-    bill_view(t, cn_context_ref_find(t->s->context, t->ref_name)->tokens);
+    CN_TRY(bill_view(t, cn_context_ref_find(t->s->context, t->ref_name)->tokens, diag));
     cn_turn_charge(t, &t->bill.context_ns);
     CN_TRY(cn_session_keep_view(t->s, diag));
     cn_turn_charge(t, &t->bill.store_ns);
@@ -502,6 +519,11 @@ cn_err cn_turn_run(cn_turn *t, const atomic_bool *cancel, cn_diag *diag) {
     return err == CN_ECANCELLED ? CN_OK : err;
 }
 
+const cn_context_miss *cn_turn_missed(const cn_turn *t, int64_t *count_out) {
+    *count_out = t->misses;
+    return t->miss;
+}
+
 const char *cn_turn_dropped_at(const cn_turn *t, int64_t i, int64_t *tokens_out) {
     if (i >= t->dropped.count) return NULL;
     *tokens_out = cn_context_ref_find(t->s->context, t->dropped.path[i])->tokens;
@@ -536,6 +558,7 @@ void cn_turn_free(cn_turn *t) {
     if (!t) return;
     cn_tokens_release(&t->question);
     cn_paths_release(&t->dropped);
+    cn_context_misses_free(t->miss, t->misses);
     for (int32_t i = 0; i < t->call_count; i++) free((char *)(uintptr_t)t->calls[i].sampled);
     cn_tokens_release(&t->pending);
     cn_tokens_release(&t->step);

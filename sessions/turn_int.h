@@ -42,6 +42,9 @@ struct cn_turn {
     bool          has_ref;
     cn_paths      dropped; // parts, to keep a budget
 
+    cn_context_miss *miss; // [misses] what was missing
+    int64_t          misses;
+
     // The step that runs: tokens appended to the conversation since the last commit.
     cn_tokens    step;
     int32_t      steps;

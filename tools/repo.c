@@ -174,6 +174,13 @@ bool cn_repo_is_git(const cn_repo *repo) {
     return repo->is_git;
 }
 
+bool cn_repo_is_there(const cn_repo *repo) {
+    struct stat now, opened;
+    return stat(repo->root, &now) == 0 && fstat(repo->root_fd, &opened) == 0 &&
+           now.st_dev == opened.st_dev && now.st_ino == opened.st_ino &&
+           (!repo->is_git || access(git_repository_path(repo->git), F_OK) == 0);
+}
+
 cn_err cn_repo_get_head(cn_repo *repo, cn_repo_head *out, cn_diag *diag) {
     static const char prefix[] = "refs/heads/";
     git_reference    *head = NULL;

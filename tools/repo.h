@@ -68,6 +68,9 @@ void   cn_repo_close(cn_repo *repo); // NULL is allowed
 /* The absolute path of the root, without a '/' at its end (but for "/" itself). */
 const char *cn_repo_root(const cn_repo *repo);
 bool        cn_repo_is_git(const cn_repo *repo);
+/* Whether what was opened still lies at its path: neither moved, removed nor replaced by another
+ * folder, and git's part of a repository with it. */
+bool cn_repo_is_there(const cn_repo *repo);
 
 typedef struct cn_repo_head {
     char commit[CN_REPO_ID_BYTES]; // "" if there is none yet, and in a plain folder
