@@ -16,9 +16,16 @@ static const char usage[] =
     "  cairn ask -C ../other --budget 8192 TEXT  another repository, a smaller view\n"
     "  make 2>&1 | cairn ask -c -                a question, or a log, from a pipe\n"
     "  cairn ask --json TEXT | tail -1           answer, bill and tools as one object\n"
+    "  cairn ask -c --pin \"and before that?\"     whatever the repository does from now on\n"
+    "  cairn ask -c --verbose TEXT               why each document had to be prefilled\n"
     "\n"
     "The answer goes to stdout as it is made; progress, tool calls and the cost line go to\n"
-    "stderr.  Ctrl-C stops the answer and keeps what is done; exit status 130.\n";
+    "stderr.  Ctrl-C stops the answer and keeps what is done; exit status 130.\n"
+    "\n"
+    "Before each turn the view is brought up to date with the working tree, and the price is\n"
+    "said before it is paid.  --pin keeps the view as it was behind the last turn, for all turns\n"
+    "to come, until --unpin; tools see the working tree all the same.  A session whose\n"
+    "repository has moved goes on with -C and -s, and stays there.\n";
 
 enum { QUESTION_BYTES_MAX = 1 << 20 }; // from stdin; the conversation's limit is in tokens
 
@@ -65,9 +72,14 @@ int cn_cmd_ask(int argc, char **argv) {
         .name = "no-daemon", .flag = &no_daemon, .help = "in this process (the only way yet)"};
     const int operands = cn_cli_parse(&cli, argc, argv, usage, options);
     if (operands != 1) return cn_cli_usage(&cli, "want one TEXT, got %d", operands);
-    if (cn_talk_where(&talk, &where)) return cn_cli_usage(&cli, "-c and -s exclude each other");
+    if (cn_talk_where(&talk, &where)) return cn_cli_usage(&cli, "-c and -s " CN_TALK_EXCLUDES);
     cn_question what = {
-        .text = argv[0], .bytes = strlen(argv[0]), .output_tokens_max = talk.output_tokens_max};
+        .text = argv[0],
+        .bytes = strlen(argv[0]),
+        .output_tokens_max = talk.output_tokens_max,
+        .is_resumed = talk.is_continued || talk.id,
+        .is_verbose = talk.is_verbose,
+    };
     if (strcmp(argv[0], "-") == 0) {
         const cn_err err = read_question(&input, &diag);
         what.text = cn_buf_str(&input);

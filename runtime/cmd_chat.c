@@ -6,6 +6,7 @@
  */
 #include "base/version.h"
 #include "runtime/prompt.h"
+#include "runtime/quote.h"
 #include "runtime/screen.h"
 #include "runtime/signals.h"
 #include "runtime/term.h"
@@ -23,6 +24,7 @@ static const char usage_begin[] =
     "  cairn chat -r 3f9             this one does, wherever it is\n"
     "  cairn chat <questions.txt     one question a line; no prompt, no escape codes\n"
     "  cairn chat --json <FILE       one JSON object a turn\n"
+    "  cairn chat -c --pin           the view stays as it was; --unpin lets it follow again\n"
     "\n"
     "keys:\n"
     "  Ctrl-C           stops the answer and keeps the session; at the prompt, drops the line\n"
@@ -46,7 +48,8 @@ typedef struct chat {
     cn_prompt     *prompt;
     int32_t        output_tokens_max;
     int32_t        asked;
-    bool           is_new;
+    bool           is_new, is_verbose;
+    bool           is_price_said;
     bool           is_over;
 } chat;
 
@@ -187,15 +190,24 @@ static int run_command(chat *c, const char *text) {
 /* What it is about, and the price of the first turn before it is paid. */
 static cn_err greet(chat *c, cn_diag *diag) {
     CN_TRY(cn_context_update(cn_session_context(c->session), diag));
+    cn_context              *context = cn_session_context(c->session);
     const cn_ledger_session *row = cn_session_row(c->session);
-    const cn_context_plan   *plan = cn_context_get_plan(cn_session_context(c->session));
+    const cn_context_plan   *plan = cn_context_get_plan(context);
+    cn_context_miss         *miss;
+    cn_quote                 price = {.cached_tokens = plan->cached_tokens,
+                                      .missing_tokens = plan->missing_tokens,
+                                      .prefill_ns = cn_session_prefill_ns(c->session)};
+    CN_TRY(cn_context_explain(context, &miss, &price.misses, diag));
+    price.miss = miss;
+    c->is_price_said = true;
     cn_term_set_style(stderr, CN_STYLE_DIM);
     fprintf(stderr, "cairn " CN_VERSION " · %s · session %s, %s turns\n", row->repo, row->id,
             cn_cli_count(row->turns));
-    fprintf(stderr, "context %s tok: %s cached, %s to prefill · /help lists the commands\n",
-            cn_cli_count(plan->tokens), cn_cli_count(plan->cached_tokens),
-            cn_cli_count(plan->missing_tokens));
+    cn_quote_print(stderr, &price);
+    if (cn_session_pin(c->session)) fputs("the view is pinned (--unpin lets it follow)\n", stderr);
+    fputs("/help lists the commands\n", stderr);
     cn_term_set_style(stderr, CN_STYLE_PLAIN);
+    cn_context_misses_free(miss, price.misses);
     return CN_OK;
 }
 
@@ -225,9 +237,14 @@ static void close_chat(chat *c) {
 static int ask(chat *c, const char *text, size_t bytes) {
     cn_signals_rearm();
     c->asked++;
-    return cn_screen_ask(
-        c->cli, c->session,
-        &(cn_question){.text = text, .bytes = bytes, .output_tokens_max = c->output_tokens_max});
+    const bool is_resumed = !c->is_new && !c->is_price_said;
+    c->is_price_said = true;
+    return cn_screen_ask(c->cli, c->session,
+                         &(cn_question){.text = text,
+                                        .bytes = bytes,
+                                        .output_tokens_max = c->output_tokens_max,
+                                        .is_resumed = is_resumed,
+                                        .is_verbose = c->is_verbose});
 }
 
 /* Messages until somebody leaves; the exit status. */
@@ -275,11 +292,12 @@ int cn_cmd_chat(int argc, char **argv) {
     const int operands = cn_cli_parse(&cli, argc, argv, cn_buf_str(&usage), options);
     cn_buf_release(&usage);
     if (operands != 0) return cn_cli_usage(&cli, "want no operand, got \"%s\"", argv[0]);
-    if (cn_talk_where(&talk, &where)) return cn_cli_usage(&cli, "-c and -r exclude each other");
+    if (cn_talk_where(&talk, &where)) return cn_cli_usage(&cli, "-c and -r " CN_TALK_EXCLUDES);
     chat c = {.cli = &cli,
               .kind = cli.json ? CN_PROMPT_PIPE : cn_prompt_find_kind(),
               .output_tokens_max = talk.output_tokens_max,
-              .is_new = !talk.is_continued && !talk.id};
+              .is_new = !talk.is_continued && !talk.id,
+              .is_verbose = talk.is_verbose};
     cn_signals_catch(false);
     const cn_err err = open_chat(&c, &where, &diag);
     const int    status = err ? cn_cli_fail(&cli, err, &diag) : converse(&c);

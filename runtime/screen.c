@@ -2,6 +2,7 @@
 #include "runtime/screen.h"
 
 #include "base/clock.h"
+#include "runtime/quote.h"
 #include "runtime/signals.h"
 #include "runtime/term.h"
 
@@ -77,14 +78,39 @@ static double ms(int64_t ns) {
     return (double)ns / 1e6;
 }
 
-static void print_bill(const cn_turn *t) {
+/* What this turn will prefill, or has: of the view, when it began. */
+static cn_quote price_of(const cn_session *s, const cn_turn *t) {
+    const cn_bill *b = cn_turn_bill(t);
+    cn_quote       p = {.cached_tokens = b->cached_tokens,
+                        .missing_tokens = b->prefilled_tokens,
+                        .prefill_ns = cn_session_prefill_ns(s)};
+    p.miss = cn_turn_missed(t, &p.misses);
+    return p;
+}
+
+static void print_price(const cn_quote *p) {
+    cn_term_set_style(stderr, CN_STYLE_DIM);
+    cn_quote_print(stderr, p);
+    cn_term_set_style(stderr, CN_STYLE_PLAIN);
+}
+
+/* " · pinned at 1a2b3c4 (main)": the view is not what the folder holds. */
+static void print_pin(const cn_session *s) {
+    const cn_ledger_pin *pin = cn_session_pin(s);
+    if (!pin) return;
+    fputs(" · view pinned", stderr);
+    if (pin->commit[0]) fprintf(stderr, " at %.7s", pin->commit);
+    if (pin->branch[0]) fprintf(stderr, " (%s)", pin->branch);
+}
+
+static void print_bill(const cn_session *s, const cn_turn *t) {
     const cn_bill *b = cn_turn_bill(t);
     const double   decode_s = (double)(b->decode_ns + b->route_ns + b->attend_ns) / 1e9;
     const bool     is_whole = cn_turn_stop(t) == CN_STOP_END;
     cn_term_set_style(stderr, CN_STYLE_DIM);
     fprintf(stderr,
             "turn %d%s%s · %.2f s · context %s tok: %s cached, %s prefilled · prompt %s tok, "
-            "prefill %.0f ms · route %.0f ms · decode %s tok (%.0f tok/s) · saved %.1f s\n",
+            "prefill %.0f ms · route %.0f ms · decode %s tok (%.0f tok/s) · saved %.1f s",
             cn_turn_number(t),
             is_whole ? "" : " · stopped: ", is_whole ? "" : cn_stop_name(cn_turn_stop(t)),
             (double)b->wall_ns / 1e9, cn_cli_count(b->context_tokens),
@@ -92,6 +118,8 @@ static void print_bill(const cn_turn *t) {
             cn_cli_count(b->prompt_tokens), ms(b->prefill_ns), ms(b->route_ns),
             cn_cli_count(b->output_tokens), decode_s > 0 ? (double)b->output_tokens / decode_s : 0,
             (double)b->saved_ns / 1e9);
+    print_pin(s);
+    fputc('\n', stderr);
     cn_term_set_style(stderr, CN_STYLE_PLAIN);
     const char *path;
     int64_t     tokens;
@@ -112,7 +140,8 @@ static void put_dropped(cn_json_writer *w, const cn_turn *t) {
     cn_json_close(w, ']');
 }
 
-static int put_json(const cn_cli *cli, const cn_session *s, const cn_turn *t) {
+static int put_json(const cn_cli *cli, const cn_session *s, const cn_turn *t,
+                    const cn_quote *price) {
     cn_buf         buf = {0};
     cn_json_writer w = cn_json_writer_on(&buf);
     cn_json_open(&w, '{');
@@ -133,6 +162,10 @@ static int put_json(const cn_cli *cli, const cn_session *s, const cn_turn *t) {
     }
     cn_json_close(&w, ']');
     put_dropped(&w, t);
+    cn_quote now = *price;
+    now.miss = cn_turn_missed(t, &now.misses);
+    cn_quote_put_json(&w, &now);
+    cn_json_field_bool(&w, "pinned", cn_session_pin(s) != NULL);
     cn_json_close(&w, '}');
     return cn_cli_put_json(cli, &buf);
 }
@@ -150,16 +183,23 @@ int cn_screen_ask(const cn_cli *cli, cn_session *s, const cn_question *q) {
                                .on_prefill = on_prefill,
                                .ctx = &view};
     cn_err             err = cn_turn_begin(&t, s, &opts, &diag);
+    cn_quote           price = {0};
+    if (!err) price = price_of(s, t);
+    if (!err && !cli->json && (q->is_resumed || price.missing_tokens)) print_price(&price);
     view.prefill_ns = cn_clock_ns();
     if (!err) err = cn_turn_run(t, cn_signals_cancel(), &diag);
     end_bar(&view);
-    if (!err && cli->json) status = put_json(cli, s, t);
+    if (!err && cli->json) status = put_json(cli, s, t, &price);
     if (view.mid_line) puts("");
     flush_answer(&view);
     if (!err && view.lost && view.lost != EPIPE)
         err = CN_FAIL(&diag, CN_EIO, "the answer cannot be written: %s", strerror(view.lost));
     if (err) status = cn_cli_fail(cli, err, &diag);
-    if (!err && !cli->json) print_bill(t);
+    if (!err && !cli->json) print_bill(s, t);
+    if (!err && !cli->json && q->is_verbose) {
+        price = price_of(s, t);
+        cn_quote_print_misses(stderr, &price);
+    }
     if (!err && cn_turn_stop(t) == CN_STOP_CANCEL) status = CN_EXIT_INTERRUPTED;
     if (!err && cn_turn_stop(t) == CN_STOP_BUDGET) status = CN_EXIT_BUDGET;
     cn_turn_free(t);
@@ -168,6 +208,9 @@ int cn_screen_ask(const cn_cli *cli, cn_session *s, const cn_question *q) {
 
 void cn_screen_interrupted(const cn_session *s) {
     if (cn_session_interrupted(s)) fprintf(stderr, "cairn: %s\n", cn_session_interrupted(s));
+    if (cn_session_moved_from(s))
+        fprintf(stderr, "cairn: session %s has moved from %s to %s\n", cn_session_row(s)->id,
+                cn_session_moved_from(s), cn_session_row(s)->repo);
 }
 
 void cn_talk_options(cn_talk *t, const char *name, char letter, cn_option out[CN_TALK_OPTIONS]) {
@@ -194,6 +237,13 @@ void cn_talk_options(cn_talk *t, const char *name, char letter, cn_option out[CN
     out[5] = (cn_option){.name = "max-tokens",
                          .number = &t->output_tokens_max,
                          .help = "most tokens of an answer; 1024"};
+    out[6] = (cn_option){
+        .name = "pin", .flag = &t->pin, .help = "the view stays as it was, until --unpin"};
+    out[7] = (cn_option){
+        .name = "unpin", .flag = &t->unpin, .help = "the view follows the repository again"};
+    out[8] = (cn_option){.name = "verbose",
+                         .flag = &t->is_verbose,
+                         .help = "each missing document, and why it was missing"};
 }
 
 cn_err cn_talk_where(const cn_talk *t, cn_session_opts *out) {
@@ -201,6 +251,9 @@ cn_err cn_talk_where(const cn_talk *t, cn_session_opts *out) {
                              .folder = t->folder || t->id ? t->folder : ".",
                              .is_continued = t->is_continued,
                              .budget = t->budget,
-                             .refs_budget = t->refs_budget};
-    return t->id && t->is_continued ? CN_EINVAL : CN_OK;
+                             .refs_budget = t->refs_budget,
+                             .pin = t->pin     ? CN_PIN_ON
+                                    : t->unpin ? CN_PIN_OFF
+                                               : CN_PIN_AS_IT_IS};
+    return (t->id && t->is_continued) || (t->pin && t->unpin) ? CN_EINVAL : CN_OK;
 }

@@ -19,6 +19,8 @@ typedef struct cn_question {
     const char *text; // borrowed for the call
     size_t      bytes;
     int32_t     output_tokens_max; // 0: CN_TURN_OUTPUT_TOKENS
+    bool        is_resumed;        // the first of this process in an older session: say its price
+    bool        is_verbose;        // say each document that was missing
 } cn_question;
 
 /* Ask, and show all of the turn.  cn_signals_cancel stops it; nothing is thrown away then.
@@ -30,19 +32,21 @@ int cn_screen_ask(const cn_cli *cli, cn_session *s, const cn_question *q);
 /* What the commands that ask take: where, which session, how much. */
 typedef struct cn_talk {
     const char *folder, *id; // NULL: not given
-    bool        is_continued;
+    bool        is_continued, pin, unpin, is_verbose;
     int32_t     budget, refs_budget, output_tokens_max; // 0: the default
 } cn_talk;
 
-enum { CN_TALK_OPTIONS = 6 };
+enum { CN_TALK_OPTIONS = 9 };
 
 /* Their options, which fill `t`; an existing session is named by --`name` or -`letter`. */
 void cn_talk_options(cn_talk *t, const char *name, char letter, cn_option out[CN_TALK_OPTIONS]);
 
-/* The session that is meant; CN_EINVAL if it is named and also to be the last one. */
+/* The session that is meant; CN_EINVAL if it is named and also to be the last one, or pinned and
+ * unpinned: then say CN_TALK_EXCLUDES, the name of the session's option before it. */
+#define CN_TALK_EXCLUDES "exclude each other, and so do --pin and --unpin"
 cn_err cn_talk_where(const cn_talk *t, cn_session_opts *out);
 
-/* Say what the last process left of this session, if it was interrupted. */
+/* Say what the last process left of this session, if it was interrupted; and where it moved. */
 void cn_screen_interrupted(const cn_session *s);
 
 CN_C_END
