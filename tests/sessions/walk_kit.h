@@ -2,9 +2,9 @@
  * walk_kit.h - A session follows a repository from commit to commit: what each step prefills,
  * what its changed documents have, and what a prefix cache would have prefilled.
  *
- * A prefix cache keeps the KV of every view that it ever saw and reuses the longest beginning that
- * the next one shares with any of them, to the token; everything behind the first difference is
- * prefilled again.
+ * A prefix cache reuses the longest beginning that a view shares, to the token, with one that it
+ * holds; everything behind the first difference is prefilled again.  Two are counted: one that
+ * holds the last view, and one that never forgets any.
  */
 #ifndef CN_TESTS_SESSIONS_WALK_KIT_H
 #define CN_TESTS_SESSIONS_WALK_KIT_H
@@ -32,10 +32,11 @@ typedef struct w_walk {
 } w_walk;
 
 typedef struct w_step {
-    int64_t context;   // tokens of the view
-    int64_t changed;   // of them in documents that no view before had, each counted once
-    int64_t documents; // so many of these
-    int64_t prefix;    // what a prefix cache would have prefilled
+    int64_t context;     // tokens of the view
+    int64_t changed;     // of them in documents that no view before had, each counted once
+    int64_t documents;   // so many of these
+    int64_t prefix;      // what a prefix cache that never forgets would have prefilled
+    int64_t prefix_last; // and one that holds the last view
 } w_step;
 
 static inline void w_release(w_walk *w) {
@@ -96,9 +97,11 @@ static inline w_step w_next(w_walk *w, cn_host *h, cn_session *s) {
     for (int k = 0; k < w->views; k++) {
         const int64_t n = w_prefix(txn, v, &w->view[k]);
         if (n > reused) reused = n;
+        if (k == w->views - 1) step.prefix_last = v->tokens - n;
     }
     cn_pages_end(txn);
     step.prefix = v->tokens - reused;
+    if (w->views == 0) step.prefix_last = v->tokens;
     w->views++;
     return step;
 }
