@@ -15,6 +15,7 @@
 enum { OPTIONS_MAX = 32 };
 
 static const cn_verb *running; // the verb that was dispatched last
+static cn_conf        conf;    // of the process
 
 static bool read_number(const char *text, int32_t *out) {
     char *end;
@@ -25,10 +26,35 @@ static bool read_number(const char *text, int32_t *out) {
     return true;
 }
 
+/* What the options say, and then what the file and the environment do. */
+static cn_err configure(cn_cli *cli, const cn_option *option, char *const *given, int n,
+                        cn_diag *diag) {
+    cn_conf_release(&conf);
+    CN_TRY(cn_conf_load(&conf, cli->config, diag));
+    for (int i = 0; i < n; i++) {
+        char name[64], where[68];
+        if (!given[i]) continue;
+        snprintf(name, sizeof(name), "%s", option[i].name);
+        for (char *p = name; *p; p++)
+            if (*p == '-') *p = '_';
+        const cn_conf_key key = cn_conf_find(name);
+        if (key == CN_CONF_COUNT) continue;
+        snprintf(where, sizeof(where), "--%s", option[i].name);
+        CN_TRY(cn_conf_put(&conf, key, given[i], CN_CONF_OPTION, where, 0, diag));
+    }
+    cli->conf = &conf;
+    cli->isa = cn_conf_text(&conf, CN_CONF_ISA);
+    cli->tenant = cn_conf_text(&conf, CN_CONF_TENANT);
+    cli->threads = (int32_t)cn_conf_int64(&conf, CN_CONF_THREADS);
+    return CN_OK;
+}
+
 int cn_cli_parse(cn_cli *cli, int argc, char **argv, const char *usage, const cn_option *options) {
     bool            help = false, man = false;
     cn_option       all[OPTIONS_MAX];
     struct option   longs[OPTIONS_MAX + 1] = {0};
+    char           *given[OPTIONS_MAX] = {0};
+    cn_diag         diag = {0};
     int             n = 0;
     const cn_option common[] = {
         {.name = "model",
@@ -39,6 +65,14 @@ int cn_cli_parse(cn_cli *cli, int argc, char **argv, const char *usage, const cn
          .value = &cli->state,
          .value_name = "DIR",
          .help = "state folder (CAIRN_STATE)"},
+        {.name = "tenant",
+         .value = &cli->tenant,
+         .value_name = "NAME",
+         .help = "whose sessions and pages; those of others are not seen"},
+        {.name = "config",
+         .value = &cli->config,
+         .value_name = "FILE",
+         .help = "configuration (CAIRN_CONFIG; see cairn config --help)"},
         {.name = "threads", .number = &cli->threads, .help = "threads; 0: one for each core"},
         {.name = "isa",
          .value = &cli->isa,
@@ -73,6 +107,7 @@ int cn_cli_parse(cn_cli *cli, int argc, char **argv, const char *usage, const cn
             exit(CN_EXIT_USAGE);
         }
         const cn_option *o = &all[c - 256];
+        given[c - 256] = optarg;
         if (o->flag) *o->flag = true;
         if (o->value) *o->value = optarg;
         if (o->number && !read_number(optarg, o->number)) {
@@ -94,6 +129,8 @@ int cn_cli_parse(cn_cli *cli, int argc, char **argv, const char *usage, const cn
                                           .options = n});
         exit(CN_EXIT_DONE);
     }
+    const cn_err err = configure(cli, all, given, n, &diag);
+    if (err) exit(cn_cli_fail(cli, err, &diag));
     const int operands = argc - optind;
     memmove(argv, argv + optind, (size_t)operands * sizeof(*argv));
     return operands;
@@ -260,13 +297,10 @@ static bool is_folder(const char *path) {
 }
 
 cn_err cn_cli_find_model(const cn_cli *cli, char path_out[CN_PATH_BYTES], cn_diag *diag) {
-    const char *named = cli->model ? cli->model : getenv("CAIRN_MODEL");
-    if (named && *named) {
-        if (snprintf(path_out, CN_PATH_BYTES, "%s", named) >= CN_PATH_BYTES)
-            return CN_FAIL(diag, CN_ETOOBIG, "a model path of %zu bytes, limit %d", strlen(named),
-                           (int)CN_PATH_BYTES - 1);
+    if (cn_conf_is_set(cli->conf, CN_CONF_MODEL)) {
+        CN_TRY(cn_conf_path(cli->conf, CN_CONF_MODEL, path_out, CN_PATH_BYTES, diag));
         if (is_folder(path_out)) return CN_OK;
-        return CN_FAIL(diag, CN_ENOTFOUND, "no model folder %s", named);
+        return CN_FAIL(diag, CN_ENOTFOUND, "no model folder %s", path_out);
     }
     // build/<config>/cairn, build/cairn, or PREFIX/bin/cairn
     static const char *const places[] = {"../../examples/models/cairn-nano",
@@ -284,7 +318,8 @@ cn_err cn_cli_find_model(const cn_cli *cli, char path_out[CN_PATH_BYTES], cn_dia
         }
     }
     return CN_FAIL(diag, CN_ENOTFOUND,
-                   "no model: give --model DIR or set CAIRN_MODEL (none beside the executable)");
+                   "no model: give --model DIR, set CAIRN_MODEL, or write model = DIR into the "
+                   "configuration (none beside the executable)");
 }
 
 void cn_cli_put_path(cn_json_writer *w, const char *path, int64_t tokens) {
@@ -308,14 +343,12 @@ const char *cn_cli_count(int64_t n) {
     return out;
 }
 
-/* --state, CAIRN_STATE, $XDG_STATE_HOME/cairn, ~/.local/state/cairn */
-static cn_err find_state(const cn_cli *cli, char out[CN_PATH_BYTES], cn_diag *diag) {
-    const char *named = cli->state ? cli->state : getenv("CAIRN_STATE");
+cn_err cn_cli_find_state(const cn_cli *cli, char out[CN_PATH_BYTES], cn_diag *diag) {
     const char *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
     int         bytes;
-    if (named && *named)
-        bytes = snprintf(out, CN_PATH_BYTES, "%s", named);
-    else if (xdg && *xdg == '/')
+    if (cn_conf_is_set(cli->conf, CN_CONF_STATE))
+        return cn_conf_path(cli->conf, CN_CONF_STATE, out, CN_PATH_BYTES, diag);
+    if (xdg && *xdg == '/')
         bytes = snprintf(out, CN_PATH_BYTES, "%s/cairn", xdg);
     else if (home && *home == '/')
         bytes = snprintf(out, CN_PATH_BYTES, "%s/.local/state/cairn", home);
@@ -331,10 +364,14 @@ cn_err cn_cli_open_host(const cn_cli *cli, cn_host **out, cn_diag *diag) {
     char model[CN_PATH_BYTES], state[CN_PATH_BYTES];
     *out = NULL;
     CN_TRY(cn_cli_find_model(cli, model, diag));
-    CN_TRY(find_state(cli, state, diag));
+    CN_TRY(cn_cli_find_state(cli, state, diag));
     return cn_host_open(
         out,
-        &(cn_host_opts){
-            .model_folder = model, .state_folder = state, .isa = cli->isa, .threads = cli->threads},
+        &(cn_host_opts){.model_folder = model,
+                        .state_folder = state,
+                        .tenant = cli->tenant,
+                        .isa = cli->isa,
+                        .threads = cli->threads,
+                        .cache_bytes = cn_conf_int64(cli->conf, CN_CONF_CACHE_BYTES)},
         diag);
 }

@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/json.h"
+#include "runtime/conf.h"
 #include "sessions/context.h"
 #include "sessions/session.h"
 
@@ -27,14 +28,18 @@ enum {
 
 enum { CN_PATH_BYTES = 4096 }; // PATH_MAX: realpath writes that much
 
-/* Options that every command understands. */
+/* Options that every command understands.  After cn_cli_parse isa, threads and tenant are what
+ * options, environment and file say (conf.h); conf has these and the rest. */
 typedef struct cn_cli {
-    const char *command; // "model verify"
-    const char *model;   // --model DIR; NULL: look for it
-    const char *isa;     // --isa NAME; NULL: the fastest
-    int32_t     threads; // --threads N; 0: one for each core
-    const char *state;   // --state DIR; NULL: CAIRN_STATE, else XDG's state folder
-    bool        json;    // --json
+    const char    *command; // "model verify"
+    const char    *model;   // --model DIR, and nothing else: cn_cli_find_model
+    const char    *isa;     // NULL: the fastest
+    int32_t        threads; // 0: one for each core
+    const char    *tenant;  // NULL: none
+    const char    *state;   // --state DIR, and nothing else: cn_cli_find_state
+    const char    *config;  // --config FILE
+    const cn_conf *conf;    // of the process
+    bool           json;    // --json
 } cn_cli;
 
 /* One long option: --name VALUE (value is set) or --name (flag is set). */
@@ -51,7 +56,8 @@ typedef struct cn_option {
 /* Read options and operands of one command.  `options` ends with a zeroed entry; the common
  * ones are known besides.  Operands move to the front of argv; their count is returned.
  * --help prints `usage` (written as help.h says) with all options and exits, --man the same
- * as a man page; a wrong option exits with 2. */
+ * as a man page; a wrong option exits with 2, a wrong configuration with 1.  An option that has the
+ * name of a key of conf.h gives that key its value. */
 int cn_cli_parse(cn_cli *cli, int argc, char **argv, const char *usage, const cn_option *options);
 
 /* One of the words that can stand next on the command line. */
@@ -87,9 +93,11 @@ int cn_cli_usage(const cn_cli *cli, const char *fmt, ...) __attribute__((format(
 /* Print a finished JSON object and a line end; CN_EXIT_DONE, or FAILED if it did not fit. */
 int cn_cli_put_json(const cn_cli *cli, cn_buf *buf);
 
-/* The model folder: --model, CAIRN_MODEL, else beside the executable (never the working
- * directory).  CN_ENOTFOUND names what was tried. */
+/* The model folder: as configured, else beside the executable (never the working directory).
+ * CN_ENOTFOUND names what was tried. */
 cn_err cn_cli_find_model(const cn_cli *cli, char path_out[CN_PATH_BYTES], cn_diag *diag);
+/* The state folder: as configured, else $XDG_STATE_HOME/cairn, else ~/.local/state/cairn. */
+cn_err cn_cli_find_state(const cn_cli *cli, char path_out[CN_PATH_BYTES], cn_diag *diag);
 
 /* Open what sessions share, as the options say: model, state folder, engine. */
 cn_err cn_cli_open_host(const cn_cli *cli, cn_host **out, cn_diag *diag);
@@ -134,6 +142,7 @@ int cn_cmd_sessions(int argc, char **argv);
 int cn_cmd_context(int argc, char **argv);
 int cn_cmd_cost(int argc, char **argv);
 int cn_cmd_cache(int argc, char **argv);
+int cn_cmd_config(int argc, char **argv);
 
 CN_C_END
 

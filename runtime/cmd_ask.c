@@ -72,7 +72,8 @@ int cn_cmd_ask(int argc, char **argv) {
         .name = "no-daemon", .flag = &no_daemon, .help = "in this process (the only way yet)"};
     const int operands = cn_cli_parse(&cli, argc, argv, usage, options);
     if (operands != 1) return cn_cli_usage(&cli, "want one TEXT, got %d", operands);
-    if (cn_talk_where(&talk, &where)) return cn_cli_usage(&cli, "-c and -s " CN_TALK_EXCLUDES);
+    if (cn_talk_where(&talk, cli.conf, &where))
+        return cn_cli_usage(&cli, "-c and -s " CN_TALK_EXCLUDES);
     cn_question what = {
         .text = argv[0],
         .bytes = strlen(argv[0]),

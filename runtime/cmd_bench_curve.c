@@ -8,16 +8,14 @@
 #include "runtime/bench_run.h"
 #include "runtime/cli.h"
 #include "runtime/svg.h"
+#include "runtime/usage.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 static const int64_t contexts[] = {8192, 32768, 65536, 131072};
 static const int32_t outputs[] = {128, 512};
@@ -33,19 +31,14 @@ enum {
     SEED = 1,
 };
 
-typedef struct faults {
-    int64_t minor, major;
-} faults;
-
 /* One arm at one context. */
 typedef struct point {
     cn_arm         arm;
     int64_t        tokens;
     cn_run_prefill prefill;
-    faults         prefill_faults, decode_faults;
+    cn_usage       prefill_used, decode_used;
     cn_run_summary decode[OUTPUTS]; // each of the first so many tokens
     cn_floor       floor;
-    int64_t        peak_bytes; // resident, of this arm
 } point;
 
 typedef struct curve {
@@ -60,43 +53,19 @@ typedef struct curve {
 
 /* ---- Measuring -------------------------------------------------------------------- */
 
-static faults faults_now(void) {
-    struct rusage used;
-    getrusage(RUSAGE_SELF, &used);
-    return (faults){used.ru_minflt, used.ru_majflt};
-}
-
-static faults faults_since(faults before) {
-    const faults now = faults_now();
-    return (faults){now.minor - before.minor, now.major - before.major};
-}
-
-/* So that an arm's peak is its own.  Where the kernel does not do it, it is that of the process
- * so far. */
-static void reset_peak(void) {
-    const int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
-    if (fd < 0) return;
-    const ssize_t done = write(fd, "5", 1);
-    (void)done;
-    close(fd);
-}
-
 static cn_err measure_point(cn_run *run, cn_engine *e, point *p, cn_diag *diag) {
     cn_run_token *token = calloc(OUTPUTS_MAX, sizeof(*token));
     if (!token) return CN_FAIL(diag, CN_ENOMEM, "no memory for %d tokens", (int)OUTPUTS_MAX);
-    const faults before = faults_now();
-    cn_err       err = cn_run_grow(run, p->tokens, &p->prefill, diag);
-    p->prefill_faults = faults_since(before);
-    const faults grown = faults_now();
+    const cn_usage before = cn_usage_now();
+    cn_err         err = cn_run_grow(run, p->tokens, &p->prefill, diag);
+    p->prefill_used = cn_usage_since(before);
+    const cn_usage grown = cn_usage_now();
     if (!err) err = cn_run_decode(run, OUTPUTS_MAX, token, diag);
-    p->decode_faults = faults_since(grown);
+    p->decode_used = cn_usage_since(grown);
     for (int i = 0; !err && i < OUTPUTS; i++)
         err = cn_run_summarise(&p->decode[i], token, outputs[i], diag);
     free(token);
     if (err) return err;
-    struct rusage used;
-    getrusage(RUSAGE_SELF, &used);
-    p->peak_bytes = used.ru_maxrss * INT64_C(1024);
     cn_floor_measure(&p->floor, e, p->tokens);
     return CN_OK;
 }
@@ -117,7 +86,7 @@ static cn_err measure_arm(curve *c, cn_arm arm, cn_diag *diag) {
     int64_t         tokens_max = 0;
     for (int i = 0; i < CONTEXTS; i++)
         if (context_at(c, i)) tokens_max = context_at(c, i);
-    reset_peak();
+    cn_usage_reset_peak(); // an arm's peak is its own
     cn_err err = cn_model_random(&m, &config, SEED, diag);
     if (!err)
         err = cn_engine_open(
@@ -211,11 +180,11 @@ static int list_fields(field f[FIELDS_MAX], const point *p, int output) {
                   {"index_key_scans", d->key_scans},
                   {"roof_gb_s", p->floor.gb_s},
                   {"roof_gop_s", p->floor.peak_gop_s},
-                  {"peak_resident_bytes", (double)p->peak_bytes},
-                  {"prefill_minor_faults", (double)p->prefill_faults.minor},
-                  {"prefill_major_faults", (double)p->prefill_faults.major},
-                  {"decode_minor_faults", (double)p->decode_faults.minor},
-                  {"decode_major_faults", (double)p->decode_faults.major},
+                  {"peak_resident_bytes", (double)p->decode_used.peak_bytes},
+                  {"prefill_minor_faults", (double)p->prefill_used.minor_faults},
+                  {"prefill_major_faults", (double)p->prefill_used.major_faults},
+                  {"decode_minor_faults", (double)p->decode_used.minor_faults},
+                  {"decode_major_faults", (double)p->decode_used.major_faults},
     };
     _Static_assert(sizeof(all) / sizeof(all[0]) <= FIELDS_MAX, "room for all");
     memcpy(f, all, sizeof(all));
@@ -350,9 +319,9 @@ static void print_rates(const curve *c) {
                outputs[0] / end_to_end_s(p, 0), p->prefill.is_extrapolated ? "*" : " ",
                outputs[1] / end_to_end_s(p, 1), p->prefill.is_extrapolated ? "*" : " ",
                (double)(b->weights + b->windows + b->keys + b->rows) / 1e6,
-               (double)d->key_bytes / 1e6, d->key_scans, (double)p->peak_bytes / 1e6,
-               p->prefill_faults.minor + p->prefill_faults.major,
-               p->decode_faults.minor + p->decode_faults.major);
+               (double)d->key_bytes / 1e6, d->key_scans, (double)p->decode_used.peak_bytes / 1e6,
+               p->prefill_used.minor_faults + p->prefill_used.major_faults,
+               p->decode_used.minor_faults + p->decode_used.major_faults);
     }
 }
 
@@ -463,21 +432,34 @@ static cn_err read_dims(const cn_cli *cli, const char *file, cn_config *out, cn_
     return err;
 }
 
-/* Which of `arms` to run: all, or the one with this name; -1 if there is none. */
-static int find_arm(const char *name) {
-    for (size_t i = 0; i < sizeof(arms) / sizeof(arms[0]); i++)
-        if (strcmp(name, cn_arm_name(arms[i])) == 0) return (int)i;
-    return -1;
+enum { ARMS = sizeof(arms) / sizeof(arms[0]), ALL_ARMS = (1 << ARMS) - 1 };
+
+/* Which of `arms` to run, a bit each, by their names with commas between; 0 if one is unknown. */
+static int find_arms(const char *names) {
+    int found = 0;
+    for (const char *at = names;; at++) {
+        const size_t bytes = strcspn(at, ",");
+        int          arm = 0;
+        while (arm < ARMS && (strlen(cn_arm_name(arms[arm])) != bytes ||
+                              strncmp(at, cn_arm_name(arms[arm]), bytes) != 0))
+            arm++;
+        if (arm == ARMS) return 0;
+        found |= 1 << arm;
+        at += bytes;
+        if (!*at) return found;
+    }
 }
 
 int cn_cmd_bench_curve(int argc, char **argv) {
     static const char usage[] =
-        "usage: cairn bench curve [--dims FILE.json] [--arm NAME] [--tokens N] [--csv FILE]\n"
+        "usage: cairn bench curve [--dims FILE.json] [--arm NAMES] [--tokens N] [--csv FILE]\n"
         "                         [--plot FILE.svg]\n"
         "\n"
         "examples:\n"
         "  cairn bench curve --plot curve.svg           four arms at 8K to 128K tokens\n"
         "  cairn bench curve --tokens 32768 --arm clsa  one arm, shorter\n"
+        "  cairn bench curve --arm clsa,yoco-perlayer   what routing in each layer costs, against\n"
+        "                                               what the bill of a turn says of it\n"
         "\n"
         "Four arms with random weights at the dims of the model: clsa, yoco-perlayer, yoco,\n"
         "transformer; prefill, decode and both together at 8K, 32K, 64K and 128K tokens of\n"
@@ -489,7 +471,7 @@ int cn_cmd_bench_curve(int argc, char **argv) {
     int32_t         tokens_max = 0;
     const cn_option options[] = {
         {.name = "dims", .value = &dims, .help = "a config.json; else the model's"},
-        {.name = "arm", .value = &arm, .help = "only this arm"},
+        {.name = "arm", .value = &arm, .help = "only these, with commas between"},
         {.name = "tokens", .number = &tokens_max, .help = "largest context; 131072"},
         {.name = "csv",
          .value = &csv,
@@ -499,10 +481,10 @@ int cn_cmd_bench_curve(int argc, char **argv) {
     };
     if (cn_cli_parse(&cli, argc, argv, usage, options) != 0)
         return cn_cli_usage(&cli, "want no operand, got \"%s\"", argv[0]);
-    const int only = arm ? find_arm(arm) : -1;
-    if (arm && only < 0)
+    const int chosen = arm ? find_arms(arm) : ALL_ARMS;
+    if (!chosen)
         return cn_cli_usage(
-            &cli, "no arm \"%s\"; want one of: clsa, yoco-perlayer, yoco, transformer", arm);
+            &cli, "--arm %s: want some of clsa,yoco-perlayer,yoco,transformer, with commas", arm);
     curve *c = calloc(1, sizeof(*c));
     cn_listing_begin(&l, &cli);
     cn_err err = c ? CN_OK : CN_FAIL(&diag, CN_ENOMEM, "no memory for a curve");
@@ -511,8 +493,8 @@ int cn_cmd_bench_curve(int argc, char **argv) {
         c->tokens_max = tokens_max ? tokens_max : contexts[CONTEXTS - 1];
         err = read_dims(&cli, dims, &c->config, &diag);
     }
-    for (int i = 0; !err && i < (int)(sizeof(arms) / sizeof(arms[0])); i++)
-        if (only < 0 || only == i) err = measure_arm(c, arms[i], &diag);
+    for (int i = 0; !err && i < ARMS; i++)
+        if (chosen & 1 << i) err = measure_arm(c, arms[i], &diag);
     if (!err && csv) err = write_csv(c, csv, &diag);
     if (!err && plot) err = write_plot(c, plot, &diag);
     if (!err && !cli.json) {

@@ -3,25 +3,29 @@
 #include "engine/opbench.h"
 #include "runtime/bench_run.h"
 #include "runtime/cli.h"
+#include "runtime/usage.h"
 
 #include <stdio.h>
-#include <sys/resource.h>
 
 enum { DECODE_STEPS = 300 };
 
-static int64_t peak_bytes(void) { // of the process, so far
-    struct rusage used;
-    getrusage(RUSAGE_SELF, &used);
-    return used.ru_maxrss * INT64_C(1024);
-}
+/* What was measured at one context. */
+typedef struct decoded {
+    int64_t        tokens;
+    cn_run_prefill prefill;
+    cn_usage       prefill_used, decode_used;
+    cn_run_summary summary;
+    cn_floor       floor;
+} decoded;
 
-static void put_decoded(cn_listing *l, int64_t tokens, const cn_run_prefill *prefill,
-                        const cn_run_summary *d, const cn_floor *floor) {
-    const double tok_s = (double)tokens / prefill->s;
+static void put_decoded(cn_listing *l, const decoded *m) {
+    const cn_run_summary *d = &m->summary;
+    const cn_floor       *floor = &m->floor;
+    const double          tok_s = (double)m->tokens / m->prefill.s;
     const struct {
         const char *key;
         double      value;
-    } numbers[] = {{"context_tokens", (double)tokens},
+    } numbers[] = {{"context_tokens", (double)m->tokens},
                    {"prefill_tok_s", tok_s},
                    {"prefill_percent", tok_s * floor->prefill_us / 1e4},
                    {"decode_us", d->best_us},
@@ -35,7 +39,11 @@ static void put_decoded(cn_listing *l, int64_t tokens, const cn_run_prefill *pre
                    {"head_us", d->least_us[CN_PART_HEAD]},
                    {"roof_gb_s", floor->gb_s},
                    {"roof_gop_s", floor->peak_gop_s},
-                   {"peak_memory_bytes", (double)peak_bytes()}};
+                   {"peak_memory_bytes", (double)m->decode_used.peak_bytes},
+                   {"prefill_minor_faults", (double)m->prefill_used.minor_faults},
+                   {"prefill_major_faults", (double)m->prefill_used.major_faults},
+                   {"decode_minor_faults", (double)m->decode_used.minor_faults},
+                   {"decode_major_faults", (double)m->decode_used.major_faults}};
     const size_t count = sizeof(numbers) / sizeof(numbers[0]);
     if (l->cli->json) cn_json_open(&l->w, '{');
     for (size_t i = 0; i < count && l->cli->json; i++) {
@@ -43,7 +51,7 @@ static void put_decoded(cn_listing *l, int64_t tokens, const cn_run_prefill *pre
     }
     if (l->cli->json) cn_json_close(&l->w, '}');
     for (size_t i = 0; i < count && !l->cli->json; i++)
-        printf("%-18s %14.1f%s", numbers[i].key, numbers[i].value,
+        printf("%-20s %14.1f%s", numbers[i].key, numbers[i].value,
                i % 3 == 2 || i + 1 == count ? "\n" : "   ");
     if (!l->cli->json) puts("");
 }
@@ -56,16 +64,18 @@ static cn_err run_all(cn_listing *l, cn_engine *e, int64_t tokens_max, cn_diag *
                       &run, &(cn_run_opts){.engine = e, .tokens_max = context[2], .outputs_max = DECODE_STEPS},
                       diag);
     for (size_t i = 0; !err && i < sizeof(context) / sizeof(context[0]); i++) {
-        cn_run_prefill prefill;
-        cn_run_summary summary;
-        cn_floor       floor;
+        decoded m = {.tokens = context[i]};
         if (tokens_max && tokens_max < context[i]) break;
-        err = cn_run_grow(run, context[i], &prefill, diag);
+        const cn_usage before = cn_usage_now();
+        err = cn_run_grow(run, context[i], &m.prefill, diag);
+        m.prefill_used = cn_usage_since(before);
+        const cn_usage grown = cn_usage_now();
         if (!err) err = cn_run_decode(run, DECODE_STEPS, token, diag);
-        if (!err) err = cn_run_summarise(&summary, token, DECODE_STEPS, diag);
+        m.decode_used = cn_usage_since(grown);
+        if (!err) err = cn_run_summarise(&m.summary, token, DECODE_STEPS, diag);
         if (err) break;
-        cn_floor_measure(&floor, e, context[i]);
-        put_decoded(l, context[i], &prefill, &summary, &floor);
+        cn_floor_measure(&m.floor, e, context[i]);
+        put_decoded(l, &m);
     }
     cn_run_close(run);
     return err;
@@ -79,7 +89,7 @@ int cn_cmd_bench_decode(int argc, char **argv) {
         "  cairn bench decode                 at 8K, 32K and 128K tokens\n"
         "  cairn bench decode --tokens 8192   a short one\n"
         "\n"
-        "A whole token: prefill and decode against their floors, peak memory.\n";
+        "A whole token: prefill and decode against their floors, peak memory, page faults.\n";
     cn_cli          cli = {.command = "bench decode"};
     cn_diag         diag = {0};
     char            folder[CN_PATH_BYTES];

@@ -216,7 +216,9 @@ static cn_err open_chat(chat *c, const cn_session_opts *where, cn_diag *diag) {
     CN_TRY(cn_cli_open_host(c->cli, &c->host, diag));
     CN_TRY(cn_session_open(&c->session, c->host, where, diag));
     cn_screen_interrupted(c->session);
-    snprintf(history_path, sizeof(history_path), "%s/history", c->host->state_folder);
+    const char *tenant = c->host->tenant;
+    snprintf(history_path, sizeof(history_path), "%s/history%s%s", c->host->state_folder,
+             *tenant ? "-" : "", tenant);
     if (c->kind != CN_PROMPT_PIPE) CN_TRY(greet(c, diag));
     return cn_prompt_open(&c->prompt, c->kind, history_path, diag);
 }
@@ -292,7 +294,8 @@ int cn_cmd_chat(int argc, char **argv) {
     const int operands = cn_cli_parse(&cli, argc, argv, cn_buf_str(&usage), options);
     cn_buf_release(&usage);
     if (operands != 0) return cn_cli_usage(&cli, "want no operand, got \"%s\"", argv[0]);
-    if (cn_talk_where(&talk, &where)) return cn_cli_usage(&cli, "-c and -r " CN_TALK_EXCLUDES);
+    if (cn_talk_where(&talk, cli.conf, &where))
+        return cn_cli_usage(&cli, "-c and -r " CN_TALK_EXCLUDES);
     chat c = {.cli = &cli,
               .kind = cli.json ? CN_PROMPT_PIPE : cn_prompt_find_kind(),
               .output_tokens_max = talk.output_tokens_max,

@@ -286,9 +286,7 @@ static int run(const cn_cli *cli, const request *r) {
     int             status = CN_EXIT_DONE;
     cn_err          err = cn_cli_open_host(cli, &host, &diag);
     if (!err) err = open_context(r, host, &v.session, &v.context, &diag);
-    if (!err)
-        err = look(&v, v.session ? cn_session_prefill_ns(v.session) : cn_host_prefill_ns(host),
-                   &diag);
+    if (!err) err = look(&v, host->prefill_ns, &diag);
     if (!err && !cli->json) print_view(r, &v);
     for (bool done = r->dry_run || r->is_edit; !err && !done;)
         err = cn_context_prefill(v.context, &done, &work, &diag);
@@ -339,6 +337,7 @@ int cn_cmd_context(int argc, char **argv) {
     if (r.turn && (operands > 0 || (!r.is_continued && !r.id)))
         return cn_cli_usage(&cli, "--turn: of which session? -c or -s, and nothing else");
     if (r.turn) return run_turn(&cli, &r);
+    r.budget = (int32_t)cn_conf_int64(cli.conf, CN_CONF_BUDGET);
     if (r.is_edit) {
         r.edit = is_add ? CN_EDIT_ADD : CN_EDIT_DROP;
         r.path = argv + 1;

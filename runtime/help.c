@@ -30,16 +30,21 @@ static const char about[] =
     "  130  interrupted\n"
     "\n"
     "environment:\n"
-    "  CAIRN_MODEL     folder of the model, unless --model names one\n"
-    "  CAIRN_STATE     state folder, unless --state names one\n"
-    "  XDG_STATE_HOME  else the state is in cairn/ below it, or below ~/.local/state\n"
-    "  NO_COLOR        set and not empty: no colours\n"
-    "  TERM            dumb: no escape sequences, no line editor\n"
+    "  CAIRN_MODEL      folder of the model, unless --model names one\n"
+    "  CAIRN_STATE      state folder, unless --state names one\n"
+    "  CAIRN_TENANT     whose sessions and pages, unless --tenant says\n"
+    "  CAIRN_CONFIG     configuration file, unless --config names one\n"
+    "  XDG_STATE_HOME   else the state is in cairn/ below it, or below ~/.local/state\n"
+    "  XDG_CONFIG_HOME  else cairn/cairn.conf below it, or below ~/.config, if it is there\n"
+    "  NO_COLOR         set and not empty: no colours\n"
+    "  TERM             dumb: no escape sequences, no line editor\n"
+    "\n"
+    "Other keys of the configuration have variables too: cairn config --help.\n"
     "\n"
     "files:\n"
     "  cache/   in the state folder: pages of the KV cache; may be deleted at any moment\n"
     "  ledger/  sessions, turns, tool calls and bills: the truth\n"
-    "  history  what was typed into cairn chat\n";
+    "  history  what was typed into cairn chat; history-NAME of a tenant\n";
 
 const char *cn_help_of_group(const char *name) {
     return strcmp(name, "cairn") == 0 ? about : NULL;

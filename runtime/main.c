@@ -15,6 +15,7 @@ static const cn_verb commands[] = {
     {"sessions", cn_cmd_sessions, "conversations and their turns"},
     {"cost", cn_cmd_cost, "bills by turn, session, day or tool"},
     {"cache", cn_cmd_cache, "what the page store holds"},
+    {"config", cn_cmd_config, "what is configured, and where that was said"},
     {"model", cn_cmd_model, "what a model folder holds, and whether it is whole"},
     {"bench", cn_cmd_bench, "how near this machine's roofs the engine comes"},
     {0},

@@ -5,6 +5,7 @@
 #include "runtime/quote.h"
 #include "runtime/signals.h"
 #include "runtime/term.h"
+#include "runtime/usage.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -110,14 +111,14 @@ static void print_bill(const cn_session *s, const cn_turn *t) {
     cn_term_set_style(stderr, CN_STYLE_DIM);
     fprintf(stderr,
             "turn %d%s%s · %.2f s · context %s tok: %s cached, %s prefilled · prompt %s tok, "
-            "prefill %.0f ms · route %.0f ms · decode %s tok (%.0f tok/s) · saved %.1f s",
+            "prefill %.0f ms · route %.0f ms · decode %s tok (%.0f tok/s)",
             cn_turn_number(t),
             is_whole ? "" : " · stopped: ", is_whole ? "" : cn_stop_name(cn_turn_stop(t)),
             (double)b->wall_ns / 1e9, cn_cli_count(b->context_tokens),
             cn_cli_count(b->cached_tokens), cn_cli_count(b->prefilled_tokens),
             cn_cli_count(b->prompt_tokens), ms(b->prefill_ns), ms(b->route_ns),
-            cn_cli_count(b->output_tokens), decode_s > 0 ? (double)b->output_tokens / decode_s : 0,
-            (double)b->saved_ns / 1e9);
+            cn_cli_count(b->output_tokens), decode_s > 0 ? (double)b->output_tokens / decode_s : 0);
+    if (b->no_cache_ns) fprintf(stderr, " · saved %.1f s", (double)b->saved_ns / 1e9);
     print_pin(s);
     fputc('\n', stderr);
     cn_term_set_style(stderr, CN_STYLE_PLAIN);
@@ -166,6 +167,7 @@ static int put_json(const cn_cli *cli, const cn_session *s, const cn_turn *t,
     now.miss = cn_turn_missed(t, &now.misses);
     cn_quote_put_json(&w, &now);
     cn_json_field_bool(&w, "pinned", cn_session_pin(s) != NULL);
+    cn_usage_put_json(&w, cn_usage_now());
     cn_json_close(&w, '}');
     return cn_cli_put_json(cli, &buf);
 }
@@ -246,12 +248,12 @@ void cn_talk_options(cn_talk *t, const char *name, char letter, cn_option out[CN
                          .help = "each missing document, and why it was missing"};
 }
 
-cn_err cn_talk_where(const cn_talk *t, cn_session_opts *out) {
+cn_err cn_talk_where(const cn_talk *t, const cn_conf *conf, cn_session_opts *out) {
     *out = (cn_session_opts){.id = t->id,
                              .folder = t->folder || t->id ? t->folder : ".",
                              .is_continued = t->is_continued,
-                             .budget = t->budget,
-                             .refs_budget = t->refs_budget,
+                             .budget = cn_conf_int64(conf, CN_CONF_BUDGET),
+                             .refs_budget = cn_conf_int64(conf, CN_CONF_REFS_BUDGET),
                              .pin = t->pin     ? CN_PIN_ON
                                     : t->unpin ? CN_PIN_OFF
                                                : CN_PIN_AS_IT_IS};

@@ -41,10 +41,11 @@ enum { CN_TALK_OPTIONS = 9 };
 /* Their options, which fill `t`; an existing session is named by --`name` or -`letter`. */
 void cn_talk_options(cn_talk *t, const char *name, char letter, cn_option out[CN_TALK_OPTIONS]);
 
-/* The session that is meant; CN_EINVAL if it is named and also to be the last one, or pinned and
- * unpinned: then say CN_TALK_EXCLUDES, the name of the session's option before it. */
+/* The session that is meant, a new one with the budgets of `conf`; CN_EINVAL if it is named and
+ * also to be the last one, or pinned and unpinned: then say CN_TALK_EXCLUDES, the name of the
+ * session's option before it. */
 #define CN_TALK_EXCLUDES "exclude each other, and so do --pin and --unpin"
-cn_err cn_talk_where(const cn_talk *t, cn_session_opts *out);
+cn_err cn_talk_where(const cn_talk *t, const cn_conf *conf, cn_session_opts *out);
 
 /* Say what the last process left of this session, if it was interrupted; and where it moved. */
 void cn_screen_interrupted(const cn_session *s);

@@ -123,7 +123,29 @@ static cn_err open_all(cn_host *h, const cn_host_opts *opts, cn_diag *diag) {
                              .layout = h->domain.layout};
     CN_TRY(open_pages(h, opts->cache_bytes, diag));
     snprintf(path, sizeof(path), "%s/ledger", h->state_folder);
-    return cn_ledger_open(&h->ledger, &(cn_ledger_opts){.dir = path}, diag);
+    CN_TRY(cn_ledger_open(&h->ledger, &(cn_ledger_opts){.dir = path, .tenant = h->tenant}, diag));
+    return cn_ledger_rate_get(h->ledger, &h->cut.model, cn_engine_threads(h->engine),
+                              &h->prefill_ns, diag);
+}
+
+cn_err cn_host_put_rate(cn_host *h, double prefill_ns, cn_diag *diag) {
+    CN_TRY(cn_ledger_rate_put(h->ledger, &h->cut.model, cn_engine_threads(h->engine), prefill_ns,
+                              diag));
+    h->prefill_ns = prefill_ns;
+    return CN_OK;
+}
+
+/* It also stands in the names of files. */
+static cn_err check_tenant(const char *name, cn_diag *diag) {
+    const size_t bytes = strlen(name);
+    if (bytes > CN_HOST_TENANT_BYTES_MAX)
+        return CN_FAIL(diag, CN_ETOOBIG, "a tenant's name of %zu bytes, limit %d", bytes,
+                       (int)CN_HOST_TENANT_BYTES_MAX);
+    if (name[0] == '.' ||
+        strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.") < bytes)
+        return CN_FAIL(diag, CN_EINVAL,
+                       "tenant \"%s\": letters, digits, '-', '_', '.', that not first", name);
+    return CN_OK;
 }
 
 cn_err cn_host_open(cn_host **out, const cn_host_opts *opts, cn_diag *diag) {
@@ -133,9 +155,7 @@ cn_err cn_host_open(cn_host **out, const cn_host_opts *opts, cn_diag *diag) {
     if (strlen(opts->state_folder) >= CN_HOST_PATH_BYTES - 1)
         return CN_FAIL(diag, CN_ETOOBIG, "a state folder's path of %zu bytes, limit %d",
                        strlen(opts->state_folder), (int)CN_HOST_PATH_BYTES - 2);
-    if (strlen(tenant) > CN_HOST_TENANT_BYTES_MAX)
-        return CN_FAIL(diag, CN_ETOOBIG, "a tenant's name of %zu bytes, limit %d", strlen(tenant),
-                       (int)CN_HOST_TENANT_BYTES_MAX);
+    CN_TRY(check_tenant(tenant, diag));
     cn_host *h = calloc(1, sizeof(*h));
     if (!h) return CN_FAIL(diag, CN_ENOMEM, "no memory for a host");
     snprintf(h->state_folder, sizeof(h->state_folder), "%s", opts->state_folder);

@@ -5,6 +5,17 @@
  *                       ledger/  the truth, in SQLite
  *                       salt     32 random bytes: keys of another folder or tenant never meet
  *
+ * Tenants share a state folder and are apart in it: a page, a remembered cut (blobs) and a measured
+ * rate are found under a key that the tenant's name went into, sessions by their tenant.  So a
+ * tenant's content is never a hit for another, nor faster for it, and no plan, miss, session or sum
+ * of costs says what another has, or that there is one.
+ *
+ * What it does not protect: it is one user and one set of files, and whoever may read them, or name
+ * a tenant, has all of it.  The store's size and its budget are shared: its totals (`cairn cache
+ * stat`) count everybody, and much use by one evicts pages of another, which that one may notice.
+ * An id of a session is given once.  The operating system's page cache, and whatever else two
+ * processes of one machine share, is not kept apart.
+ *
  * Layer: sessions -> base, engine, store.
  */
 #ifndef CN_SESSIONS_HOST_H
@@ -18,14 +29,14 @@
 
 CN_C_BEGIN
 
-enum { CN_HOST_PATH_BYTES = 3072, CN_HOST_TENANT_BYTES_MAX = 64 };
+enum { CN_HOST_PATH_BYTES = 3072, CN_HOST_TENANT_BYTES_MAX = CN_LEDGER_TENANT_BYTES_MAX };
 
 #define CN_HOST_CACHE_BYTES ((int64_t)16 << 30) // default size budget of the cache
 
 typedef struct cn_host_opts {
     const char *model_folder;
     const char *state_folder;
-    const char *tenant;      // NULL: none
+    const char *tenant;      // letters, digits, '-', '_', '.', that not first; NULL or "": none
     const char *isa;         // as in engine.h
     int32_t     threads;     // likewise
     int64_t     cache_bytes; // 0: CN_HOST_CACHE_BYTES
@@ -51,6 +62,7 @@ typedef struct cn_host {
     cn_key_domain domain;                  // points into this struct: do not copy it
     cn_ledger_cut cut;                     // what remembered cuts are found by
     int64_t       load_ns;
+    double        prefill_ns;        // of a token, as last measured; 0: never
     bool          cache_was_rebuilt; // what lay there could not be used
     char          tenant[CN_HOST_TENANT_BYTES_MAX + 1];
     char          state_folder[CN_HOST_PATH_BYTES];
@@ -66,9 +78,13 @@ typedef struct cn_host {
  *
  * CN_EUNSUPPORTED  the model has no role tokens for files and conversations, or is of an arm
  *                  whose pages are not kept (cn_config_has_sessions).
- * CN_ETOOBIG       a path or tenant name is too long.
+ * CN_ETOOBIG       a path or tenant name is too long.   CN_EINVAL  other characters in the name.
  * Else the errors of cn_model_open, cn_tokenizer_open, cn_engine_open, cn_ledger_open. */
 cn_err cn_host_open(cn_host **out, const cn_host_opts *opts, cn_diag *diag) CN_MUST_CHECK;
+
+/* Keep the measured time of a token's prefill, for the processes to come too; errors of
+ * cn_ledger_rate_put. */
+cn_err cn_host_put_rate(cn_host *host, double prefill_ns, cn_diag *diag) CN_MUST_CHECK;
 
 /* Its sessions must have been closed.  NULL is allowed. */
 void cn_host_close(cn_host *host);

@@ -86,10 +86,8 @@ const char *cn_session_moved_from(const cn_session *s);
 /* Since when and where the view stays as it was; NULL if it follows the folder. */
 const cn_ledger_pin *cn_session_pin(const cn_session *s);
 
-/* Nanoseconds that prefill of a token takes: as last measured in this session, else in the latest
- * one of the same model; 0: never. */
+/* Nanoseconds that prefill of a token takes, as last measured (cn_host.prefill_ns); 0: never. */
 double cn_session_prefill_ns(const cn_session *s);
-double cn_host_prefill_ns(cn_host *h);
 
 typedef enum { CN_EDIT_ADD, CN_EDIT_DROP } cn_edit;
 

@@ -34,7 +34,6 @@ struct cn_session {
     // Settings.
     int64_t  budget;      // tokens of the view's files
     int64_t  refs_budget; // tokens of the conversation's long parts
-    double   prefill_ns;  // a token, as last measured; 0: never
     cn_paths passed;      // files that the choice passed over, sorted
     cn_paths away;        // that were in the view once and are not now, sorted
     cn_paths added;       // in, whatever they cost
@@ -70,8 +69,6 @@ cn_err cn_session_load_parts(cn_session *s, cn_diag *diag) CN_MUST_CHECK;
 
 /* Keep what the view holds now, if it is not what the ledger has, and what was passed over. */
 cn_err cn_session_keep_view(cn_session *s, cn_diag *diag) CN_MUST_CHECK;
-/* Keep the measured time of prefilling a token. */
-cn_err cn_session_put_rate(cn_session *s, double prefill_ns, cn_diag *diag) CN_MUST_CHECK;
 
 /* Load the pin that the ledger has, if any; set or take it as the options of an opening say. */
 cn_err cn_session_load_pin(cn_session *s, cn_diag *diag) CN_MUST_CHECK;

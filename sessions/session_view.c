@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- Settings: {"budget":N,"refs_budget":N,"prefill_ns":X,"added":[path],"dropped":[path],
- *                 "passed":[path],"away":[path]} --------------------------------------------- */
+/* ---- Settings: {"budget":N,"refs_budget":N,"added":[path],"dropped":[path],"passed":[path],
+ *                 "away":[path]} ------------------------------------------------------------- */
 
 enum { SETTINGS_BYTES = CN_LEDGER_STRING_BYTES_MAX };
 
@@ -29,7 +29,6 @@ void cn_session_read_settings(cn_session *s, const char *text) {
     const cn_json *root = cn_json_root(doc);
     cn_json_int64(cn_json_get(root, "budget"), &s->budget);
     cn_json_int64(cn_json_get(root, "refs_budget"), &s->refs_budget);
-    cn_json_f64(cn_json_get(root, "prefill_ns"), &s->prefill_ns);
     read_paths(cn_json_get(root, "added"), &s->added);
     read_paths(cn_json_get(root, "dropped"), &s->dropped);
     read_paths(cn_json_get(root, "passed"), &s->passed);
@@ -52,8 +51,6 @@ void cn_session_put_settings(const cn_session *s, cn_buf *buf) {
     cn_json_put_int64(&w, s->budget);
     cn_json_put_key(&w, "refs_budget");
     cn_json_put_int64(&w, s->refs_budget);
-    cn_json_put_key(&w, "prefill_ns");
-    cn_json_put_f64(&w, s->prefill_ns, 6);
     put_paths(&w, "added", &s->added);
     put_paths(&w, "dropped", &s->dropped);
     put_paths(&w, "passed", &s->passed);
@@ -81,37 +78,8 @@ static cn_err write_settings(cn_session *s, cn_diag *diag) {
     return err;
 }
 
-cn_err cn_session_put_rate(cn_session *s, double prefill_ns, cn_diag *diag) {
-    s->prefill_ns = prefill_ns;
-    return write_settings(s, diag);
-}
-
-/* ---- How long a prefill takes ------------------------------------------------------------ */
-
-typedef struct rate {
-    const cn_hash *model;
-    double         ns;
-} rate;
-
-static void on_rate(void *ctx, const cn_ledger_session *row) {
-    const cn_json_limits limits = {SETTINGS_BYTES, 8, 1 << 20};
-    rate                *r = ctx;
-    cn_json_doc         *doc;
-    if (r->ns > 0 || !cn_hash_is_equal(&row->model, r->model)) return;
-    if (cn_json_parse(&doc, row->settings, strlen(row->settings), "settings", &limits, NULL))
-        return;
-    cn_json_f64(cn_json_get(cn_json_root(doc), "prefill_ns"), &r->ns);
-    cn_json_free(doc);
-}
-
-double cn_host_prefill_ns(cn_host *h) {
-    enum { LOOK_AT = 16 };
-    rate r = {&h->model_id, 0};
-    return cn_ledger_sessions(h->ledger, NULL, LOOK_AT, on_rate, &r, NULL) ? 0 : r.ns;
-}
-
 double cn_session_prefill_ns(const cn_session *s) {
-    return s->prefill_ns > 0 ? s->prefill_ns : cn_host_prefill_ns(s->host);
+    return s->host->prefill_ns;
 }
 
 /* ---- What the ledger knows ----------------------------------------------------------- */

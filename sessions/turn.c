@@ -200,9 +200,9 @@ static cn_err step_context(cn_turn *t, cn_diag *diag) {
     if (!done) return CN_OK;
     // Few tokens would measure the reading of a file: they count only if nothing better is known.
     if (t->bill.prefilled_tokens >= CN_DOCUMENT_TOKENS_MAX ||
-        (t->s->prefill_ns == 0 && t->bill.prefilled_tokens >= CN_STEP_ROWS)) {
-        CN_TRY(
-            cn_session_put_rate(t->s, (double)t->view_ns / (double)t->bill.prefilled_tokens, diag));
+        (t->s->host->prefill_ns == 0 && t->bill.prefilled_tokens >= CN_STEP_ROWS)) {
+        CN_TRY(cn_host_put_rate(t->s->host, (double)t->view_ns / (double)t->bill.prefilled_tokens,
+                                diag));
         cn_turn_charge(t, &t->bill.store_ns);
     }
     bool gone;
@@ -232,6 +232,17 @@ cn_slice *cn_turn_slice(cn_turn *t) {
     return &t->slice;
 }
 
+/* A generation begins: all that it reads, less what was prefilled for it. */
+static void count_reused(cn_turn *t) {
+    const int64_t input = cn_context_get_plan(t->s->context)->tokens + cn_doc_tokens(t->s->doc);
+    const int64_t prefilled = t->bill.prefilled_tokens + t->bill.prompt_tokens;
+    int64_t       reused = input - (prefilled - t->fresh);
+    if (reused < 0) reused = 0; // evicted meanwhile, and prefilled twice
+    if (t->bill.output_tokens == 0) t->found = reused;
+    t->bill.reused_tokens += reused;
+    t->fresh = prefilled;
+}
+
 void cn_turn_ran(cn_turn *t, const cn_step_stats *stats) {
     const bool is_prompt = t->phase == IN_PROMPT;
     cn_turn_charge(t, &t->bill.queue_ns); // what of it was not this step
@@ -251,6 +262,7 @@ void cn_turn_ran(cn_turn *t, const cn_step_stats *stats) {
     if (is_prompt && t->sent == t->pending.count) {
         t->pending.count = t->sent = 0;
         t->phase = IN_DECODE;
+        count_reused(t);
     }
 }
 
@@ -410,15 +422,16 @@ out:
 
 /* ---- The end ------------------------------------------------------------------------ */
 
-/* What the turn would have cost without the cache, and with routing in each cross layer. */
+/* What the turn would have cost otherwise, as bill.h says. */
 static void count_otherwise(cn_turn *t) {
-    const cn_config *c = &t->s->host->model->config;
-    const int64_t    reused =
-        t->bill.cached_tokens + t->s->tokens.count - t->bill.prompt_tokens - t->bill.output_tokens;
-    t->bill.no_cache_ns =
-        t->bill.wall_ns + (int64_t)((double)(reused > 0 ? reused : 0) * t->s->prefill_ns);
-    t->bill.per_layer_routing_ns = t->bill.wall_ns + t->bill.route_ns * (c->cross_layers - 1);
-    t->bill.saved_ns = t->bill.no_cache_ns - t->bill.wall_ns;
+    const int32_t layers = t->s->host->model->config.cross_layers;
+    const double  prefill_ns = t->s->host->prefill_ns;
+    if (t->found == 0 || prefill_ns > 0) {
+        t->bill.no_cache_ns = t->bill.wall_ns + (int64_t)((double)t->found * prefill_ns);
+        t->bill.saved_ns = t->bill.no_cache_ns - t->bill.wall_ns;
+    }
+    if (t->bill.route_ns)
+        t->bill.per_layer_routing_ns = t->bill.wall_ns + t->bill.route_ns * (layers - 1);
 }
 
 static cn_err finish(cn_turn *t, cn_stop stop, cn_diag *diag) {
@@ -474,10 +487,28 @@ static cn_err step(cn_turn *t, cn_turn_need *need, cn_diag *diag) {
         }
 }
 
+/* What has run since the last mark and failed, or, for another stop, waited. */
+static int64_t *part_of_rest(cn_turn *t, cn_stop stop) {
+    if (stop != CN_STOP_ERROR) return &t->bill.queue_ns;
+    switch (t->phase) {
+    case IN_CONTEXT:
+    case IN_PROMPT:
+        return &t->bill.prefill_ns;
+    case IN_DECODE:
+        return &t->bill.decode_ns;
+    case IN_TOOL:
+        return &t->bill.tool_ns;
+    case IN_END:
+        return &t->bill.store_ns;
+    }
+    return &t->bill.other_ns;
+}
+
 void cn_turn_stop_now(cn_turn *t, cn_stop stop) {
     // After an error nobody knows what the ledger has: the next turn looks.
     t->s->is_stale |= stop == CN_STOP_ERROR;
     if (t->is_over) return;
+    cn_turn_charge(t, part_of_rest(t, stop));
     // The conversation is what was committed; its document is restored by the next turn.
     t->s->is_restored = false;
     forget_missing(t);

@@ -26,6 +26,8 @@ struct cn_turn {
     int64_t       begin_ns;
     int64_t       mark_ns; // all time before it is on the bill
     int64_t       missing; // tokens of the view that are still to be prefilled
+    int64_t       fresh;   // tokens prefilled, on the bill, up to the last generation
+    int64_t       found;   // tokens that the first generation did not have to compute
 
     const atomic_bool *cancel;  // of cn_turn_run; NULL: nobody stops it
     int64_t            view_ns; // what those before them took

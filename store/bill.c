@@ -62,6 +62,15 @@ cn_err cn_bill_check(const cn_bill *bill, cn_diag *diag) {
                        "bill: context of %" PRId64 " tokens, %" PRId64 " cached + %" PRId64
                        " prefilled",
                        bill->context_tokens, bill->cached_tokens, bill->prefilled_tokens);
+    if (bill->saved_ns != (bill->no_cache_ns ? bill->no_cache_ns - bill->wall_ns : 0))
+        return CN_FAIL(diag, CN_EINVAL,
+                       "bill: saved %" PRId64 " ns, %" PRId64
+                       " ns without a cache, wall is %" PRId64 " ns",
+                       bill->saved_ns, bill->no_cache_ns, bill->wall_ns);
+    if (bill->per_layer_routing_ns && bill->per_layer_routing_ns < bill->wall_ns)
+        return CN_FAIL(diag, CN_EINVAL,
+                       "bill: %" PRId64 " ns with routing in each layer, wall is %" PRId64 " ns",
+                       bill->per_layer_routing_ns, bill->wall_ns);
     int64_t missed_tokens = 0;
     for (int miss = 0; miss < CN_MISS_COUNT; miss++) {
         missed_tokens += bill->misses[miss].tokens;
@@ -83,10 +92,21 @@ void cn_bill_set_wall(cn_bill *bill, int64_t wall_ns) {
     bill->other_ns = left_ns > 0 ? left_ns : 0;
 }
 
+/* The sum of two times that may not be known. */
+static int64_t otherwise(int64_t a_ns, const cn_bill *a, int64_t b_ns, const cn_bill *b) {
+    if (!a_ns && !b_ns) return 0;
+    return (a_ns ? a_ns : a->wall_ns) + (b_ns ? b_ns : b->wall_ns);
+}
+
 void cn_bill_add(cn_bill *sum, const cn_bill *bill) {
     int64_t       *to = (int64_t *)(void *)sum;
     const int64_t *from = (const int64_t *)(const void *)bill;
+    const int64_t  no_cache_ns = otherwise(sum->no_cache_ns, sum, bill->no_cache_ns, bill);
+    const int64_t  per_layer_ns =
+        otherwise(sum->per_layer_routing_ns, sum, bill->per_layer_routing_ns, bill);
     for (int i = 0; i < NUMBERS; i++) to[i] += from[i];
+    sum->no_cache_ns = no_cache_ns;
+    sum->per_layer_routing_ns = per_layer_ns;
 }
 
 static void put_int64(cn_json_writer *w, const char *key, int64_t value) {
@@ -101,6 +121,15 @@ static void put_ms(cn_json_writer *w, const char *key, int64_t ns) {
     cn_json_put_f64(w, (double)us / 1000.0, 15);
 }
 
+static void put_known_ms(cn_json_writer *w, const char *key, bool is_known, int64_t ns) {
+    if (is_known) {
+        put_ms(w, key, ns);
+        return;
+    }
+    cn_json_put_key(w, key);
+    cn_json_put_null(w);
+}
+
 void cn_bill_put_json(cn_json_writer *w, const cn_bill *bill) {
     cn_json_open(w, '{');
     put_int64(w, "context_tokens", bill->context_tokens);
@@ -108,6 +137,7 @@ void cn_bill_put_json(cn_json_writer *w, const cn_bill *bill) {
     put_int64(w, "prefilled_tokens", bill->prefilled_tokens);
     put_int64(w, "prompt_tokens", bill->prompt_tokens);
     put_int64(w, "output_tokens", bill->output_tokens);
+    put_int64(w, "reused_tokens", bill->reused_tokens);
     put_ms(w, "ttft_ms", bill->ttft_ns);
     put_ms(w, "load_ms", bill->load_ns);
     cn_json_put_key(w, "ms");
@@ -117,9 +147,10 @@ void cn_bill_put_json(cn_json_writer *w, const cn_bill *bill) {
     cn_json_close(w, '}');
     put_int64(w, "bytes_read", bill->bytes_read);
     put_int64(w, "bytes_written", bill->bytes_written);
-    put_ms(w, "no_cache_ms", bill->no_cache_ns);
-    put_ms(w, "per_layer_routing_ms", bill->per_layer_routing_ns);
-    put_ms(w, "saved_ms", bill->saved_ns);
+    put_known_ms(w, "no_cache_ms", bill->no_cache_ns > 0, bill->no_cache_ns);
+    put_known_ms(w, "per_layer_routing_ms", bill->per_layer_routing_ns > 0,
+                 bill->per_layer_routing_ns);
+    put_known_ms(w, "saved_ms", bill->no_cache_ns > 0, bill->saved_ns);
     cn_json_put_key(w, "misses");
     cn_json_open(w, '[');
     for (int miss = 0; miss < CN_MISS_COUNT; miss++) {

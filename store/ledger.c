@@ -382,14 +382,18 @@ cn_err cn_ledger_open_version(cn_ledger **out, const cn_ledger_opts *opts, int32
     cn_err err = CN_OK;
 
     *out = NULL;
+    const char *tenant = opts->tenant ? opts->tenant : "";
     cn_assert(opts->dir && opts->busy_ms >= 0);
+    CN_TRY(cn_ledger_check_size("a tenant's name", (int64_t)strlen(tenant), "bytes",
+                                CN_LEDGER_TENANT_BYTES_MAX, diag));
     CN_TRY(find_dir(dir, opts->dir, diag));
     cn_ledger *l = CN_FAULT("store.ledger.memory") ? NULL : calloc(1, sizeof(*l));
     if (!l) return CN_FAIL(diag, CN_ENOMEM, "no memory to open %s/ledger.db", dir);
     l->busy_ms = opts->busy_ms ? opts->busy_ms : CN_LEDGER_BUSY_MS;
     if (asprintf(&l->path, "%s/ledger.db", dir) < 0) l->path = NULL;
     if (asprintf(&l->lock_path, "%s/ledger.lock", dir) < 0) l->lock_path = NULL;
-    if (!l->path || !l->lock_path) {
+    l->tenant = strdup(tenant);
+    if (!l->path || !l->lock_path || !l->tenant) {
         err = CN_FAIL(diag, CN_ENOMEM, "no memory to open %s/ledger.db", dir);
         goto out;
     }
@@ -419,6 +423,7 @@ void cn_ledger_close(cn_ledger *l) {
     cn_assert(rc == SQLITE_OK); // else a statement was lost
     free(l->path);
     free(l->lock_path);
+    free(l->tenant);
     free(l);
 }
 

@@ -25,6 +25,10 @@
  * (each is a connection).  A callback must not call into its cn_ledger (asserted).  Do not
  * use a cn_ledger in a forked child.
  *
+ * Tenants: a cn_ledger is opened for one.  Sessions that it makes are that tenant's, and no
+ * function here lists, finds, reads, writes or sums up another's.  They share a file: ids are
+ * unique over all (one that another tenant has is refused), and whoever may read the file sees all.
+ *
  * Errors of every function here, besides those that it names:
  *   CN_EIO       the disk failed, is full or read-only.
  *   CN_ECORRUPT  the file is damaged, or the disk can no longer read it.
@@ -45,6 +49,7 @@ CN_C_BEGIN
 
 enum {
     CN_LEDGER_ID_BYTES_MAX = 64,          // a session id: letters, digits, '-', '_'
+    CN_LEDGER_TENANT_BYTES_MAX = 64,      // a tenant's name
     CN_LEDGER_STRING_BYTES_MAX = 1 << 20, // a title, a path, a session's settings
     CN_LEDGER_TEXT_BYTES_MAX = 1 << 28,   // a question, an answer, a result
     CN_LEDGER_STEP_TOKENS_MAX = 1 << 22,
@@ -70,6 +75,7 @@ typedef struct cn_ledger_text {
 
 typedef struct cn_ledger_opts {
     const char *dir;     // borrowed for the call; made (one level) if it is not there
+    const char *tenant;  // likewise; whose sessions are seen; NULL or "": those of no tenant
     int32_t     busy_ms; // wait for another process; 0: CN_LEDGER_BUSY_MS
 } cn_ledger_opts;
 
@@ -78,8 +84,9 @@ typedef struct cn_ledger_opts {
  *   out  owned by the caller: cn_ledger_close().  NULL unless CN_OK.
  *
  * CN_EUNSUPPORTED  a ledger from a later version; the diag has both numbers.
+ * CN_ETOOBIG       the tenant's name; nothing was opened.
  * CN_ECORRUPT      ledger.db is not an SQLite file, or another program's.
- * Both leave the file as it is. */
+ * All leave the file as it is. */
 cn_err cn_ledger_open(cn_ledger **out, const cn_ledger_opts *opts, cn_diag *diag) CN_MUST_CHECK;
 
 /* Its writers must have been closed.  NULL is allowed. */
@@ -462,25 +469,15 @@ cn_err cn_ledger_blob_get(cn_ledger *l, const cn_ledger_cut *cut, const cn_ledge
 
 /* ---- Cost ------------------------------------------------------------------------- */
 
-/* What a hosted service would charge for a million tokens of a kind. */
-#define CN_PRICE_LIST(X)                                                                           \
-    X(INPUT, "input") /* prefilled and prompt tokens */                                            \
-    X(CACHED, "cached")                                                                            \
-    X(OUTPUT, "output")
-
-typedef enum {
-#define X(name, text) CN_PRICE_##name,
-    CN_PRICE_LIST(X)
-#undef X
-        CN_PRICE_COUNT
-} cn_price;
-
-/* CN_EINVAL  not a kind, or the price is negative or not finite. */
-cn_err cn_ledger_price_put(cn_ledger *l, cn_price kind, double per_million,
-                           cn_diag *diag) CN_MUST_CHECK;
-/* 0 for a kind that was never put. */
-cn_err cn_ledger_price_get(cn_ledger *l, cn_price kind, double *per_million_out,
-                           cn_diag *diag) CN_MUST_CHECK;
+/* How long a token's prefill takes, as last measured: of an engine (a hash of all that decides its
+ * speed) with a number of threads.
+ *
+ * CN_EINVAL  the time is not above 0, or not finite. */
+cn_err cn_ledger_rate_put(cn_ledger *l, const cn_hash *engine, int32_t threads, double prefill_ns,
+                          cn_diag *diag) CN_MUST_CHECK;
+/* 0: never measured. */
+cn_err cn_ledger_rate_get(cn_ledger *l, const cn_hash *engine, int32_t threads,
+                          double *prefill_ns_out, cn_diag *diag) CN_MUST_CHECK;
 
 typedef enum { CN_COST_TURN, CN_COST_SESSION, CN_COST_DAY, CN_COST_TOOL, CN_COST_COUNT } cn_cost_by;
 
@@ -494,8 +491,7 @@ typedef struct cn_ledger_cost {
     int64_t     turns;           // by tool: that called it
     int64_t     calls, failed, interrupted;
     int64_t     calls_ns; // in these calls
-    cn_bill     bill;     // by tool: zeros
-    double      price;    // of the tokens, by the prices
+    cn_bill     bill;     // as cn_bill_add makes it; by tool: zeros
 } cn_ledger_cost;
 
 typedef void (*cn_ledger_cost_fn)(void *ctx, const cn_ledger_cost *cost);

@@ -20,7 +20,7 @@ enum { CN_LEDGER_QUERIES_MAX = 112 }; // different SQL texts
 
 struct cn_ledger {
     sqlite3 *db;
-    char    *path, *lock_path;
+    char    *path, *lock_path, *tenant;
     int32_t  busy_ms;
     int32_t  version;
     bool     is_in_callback;
@@ -110,7 +110,7 @@ int cn_query_get_name(cn_query *q, const char *const *name, int names);
 // clang-format off
 #define CN_BILL_COLUMNS(X)                                                                      \
     X(context_tokens) X(cached_tokens) X(prefilled_tokens) X(prompt_tokens) X(output_tokens)    \
-    X(ttft_ns) X(load_ns) X(wall_ns)                                                            \
+    X(reused_tokens) X(ttft_ns) X(load_ns) X(wall_ns)                                                            \
     X(queue_ns) X(tokenize_ns) X(context_ns) X(restore_ns) X(prefill_ns) X(route_ns)            \
     X(attend_ns) X(decode_ns) X(tool_ns) X(store_ns) X(other_ns)                                \
     X(bytes_read) X(bytes_written) X(no_cache_ns) X(per_layer_routing_ns) X(saved_ns)           \

@@ -210,6 +210,12 @@ static const char version_2[] =
 // Why pages are missing: keys whose pages reached the disk once (until now every document of a view
 // was taken for such a one), the oldest with the smallest key; and what the `model` of blobs is of.
 // Where HEAD was when a generation was made.  Views that stay as they were: their texts.
+//
+// A session is a tenant's.  A bill has reused_tokens; what a turn would have cost otherwise is 0
+// where nobody knows, which older turns without a measured rate said as "nothing saved".  Prices
+// are of the configuration: the tokens say what a turn costs at any of them.  How long a token's
+// prefill takes is of the engine, not of a session.
+// clang-format off
 static const char version_3[] =
     "CREATE TABLE stored("
     " key INTEGER PRIMARY KEY,"
@@ -231,6 +237,42 @@ static const char version_3[] =
     " pin INTEGER NOT NULL REFERENCES pins(key) ON DELETE CASCADE,"
     " path TEXT NOT NULL, text BLOB NOT NULL, PRIMARY KEY(pin, path)) STRICT;"
     "ALTER TABLE sessions ADD COLUMN pin INTEGER REFERENCES pins(key);"
-    "CREATE INDEX sessions_pin ON sessions(pin);";
+    "CREATE INDEX sessions_pin ON sessions(pin);"
+
+    "ALTER TABLE sessions ADD COLUMN tenant TEXT NOT NULL DEFAULT '';"
+
+    "ALTER TABLE turns ADD COLUMN reused_tokens INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE steps ADD COLUMN reused_tokens INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE turns SET reused_tokens = cached_tokens;" // and more that nobody counted
+    "UPDATE turns SET no_cache_ns = 0, saved_ns = 0"
+    " WHERE no_cache_ns = wall_ns AND cached_tokens > 0;"
+
+    "CREATE TABLE rates("
+    " engine BLOB NOT NULL CHECK(length(engine) = 32), threads INTEGER NOT NULL,"
+    " prefill_ns REAL NOT NULL CHECK(prefill_ns > 0), measured INTEGER NOT NULL,"
+    " PRIMARY KEY(engine, threads)) STRICT, WITHOUT ROWID;"
+
+    "DROP VIEW cost_by_session;"
+    "DROP VIEW cost_by_day;"
+    "DROP VIEW cost_by_turn;"
+    "DROP TABLE prices;"
+    "CREATE VIEW cost_by_turn AS SELECT s.id AS session, s.tenant AS tenant, s.title AS title,"
+    " t.turn AS turn, date(t.started / 1000000000, 'unixepoch') AS day, t.started AS started,"
+    " (SELECT count(*) FROM tool_calls c WHERE c.turn = t.key) AS calls,"
+    " (SELECT count(*) FROM tool_calls c WHERE c.turn = t.key AND c.state = 'failed') AS failed,"
+    " (SELECT count(*) FROM tool_calls c WHERE c.turn = t.key AND c.state = 'interrupted')"
+    "  AS interrupted,"
+    " (SELECT coalesce(sum(c.ns), 0) FROM tool_calls c WHERE c.turn = t.key) AS calls_ns"
+    BILL_NAMES_V1(OF_TURN) OF_TURN(reused_tokens)
+    " FROM turns t JOIN sessions s ON s.key = t.session;"
+    "CREATE VIEW cost_by_session AS SELECT session, tenant, title, min(started) AS started,"
+    " count(*) AS turns, sum(calls) AS calls, sum(failed) AS failed,"
+    " sum(interrupted) AS interrupted, sum(calls_ns) AS calls_ns"
+    BILL_NAMES_V1(SUM_OF) SUM_OF(reused_tokens) " FROM cost_by_turn GROUP BY session;"
+    "CREATE VIEW cost_by_day AS SELECT day, min(started) AS started,"
+    " count(*) AS turns, sum(calls) AS calls, sum(failed) AS failed,"
+    " sum(interrupted) AS interrupted, sum(calls_ns) AS calls_ns"
+    BILL_NAMES_V1(SUM_OF) SUM_OF(reused_tokens) " FROM cost_by_turn GROUP BY day;";
+// clang-format on
 
 const char *const cn_ledger_migrations[CN_LEDGER_VERSION] = {version_1, version_2, version_3};

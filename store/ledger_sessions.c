@@ -76,8 +76,9 @@ static cn_err take_session(cn_query *q, cn_ledger_session **out, cn_diag *diag) 
 }
 
 static cn_err session_by_id(cn_ledger *l, const char *id, cn_ledger_session **out, cn_diag *diag) {
-    cn_query q = cn_query_open(l, SELECT_SESSION "WHERE s.id = ?");
+    cn_query q = cn_query_open(l, SELECT_SESSION "WHERE s.id = ? AND s.tenant = ?");
     cn_query_str(&q, id);
+    cn_query_str(&q, l->tenant);
     return take_session(&q, out, diag);
 }
 
@@ -87,8 +88,9 @@ void cn_ledger_session_free(cn_ledger_session *s) {
 
 /* CN_ENOTFOUND leaves the diag alone. */
 static cn_err find_key(cn_ledger *l, const char *id, int64_t *key_out, cn_diag *diag) {
-    cn_query q = cn_query_open(l, "SELECT key FROM sessions WHERE id = ?");
+    cn_query q = cn_query_open(l, "SELECT key FROM sessions WHERE id = ? AND tenant = ?");
     cn_query_str(&q, id);
+    cn_query_str(&q, l->tenant);
     *key_out = 0;
     const cn_err err = cn_query_step(&q, diag);
     if (!err) *key_out = cn_query_get_int(&q);
@@ -195,9 +197,12 @@ static cn_err choose_id(char out[CN_LEDGER_ID_BYTES_MAX + 1], const char *id, cn
     return CN_OK;
 }
 
+/* By any tenant. */
 static cn_err refuse_taken(cn_ledger *l, const char *id, cn_diag *diag) {
-    int64_t      key;
-    const cn_err err = find_key(l, id, &key, diag);
+    cn_query q = cn_query_open(l, "SELECT 1 FROM sessions WHERE id = ?");
+    cn_query_str(&q, id);
+    const cn_err err = cn_query_step(&q, diag);
+    cn_query_close(&q);
     if (!err) return CN_FAIL(diag, CN_EINVAL, "session %s exists", id);
     return err == CN_ENOTFOUND ? CN_OK : err;
 }
@@ -230,10 +235,12 @@ static cn_err insert_session(cn_ledger *l, const char *id, const cn_ledger_sessi
 
     CN_TRY(refuse_taken(l, id, diag));
     cn_hash_hex(model, &s->model);
-    cn_query q = cn_query_open(l, "INSERT INTO sessions(id, forked_at, title, repo, commit_id,"
-                                  " branch, model, settings, created, updated)"
-                                  " VALUES(?, 0, ?, ?, ?, ?, ?, ?, ?, ?)");
+    cn_query q =
+        cn_query_open(l, "INSERT INTO sessions(id, tenant, forked_at, title, repo, commit_id,"
+                         " branch, model, settings, created, updated)"
+                         " VALUES(?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?)");
     cn_query_str(&q, id);
+    cn_query_str(&q, l->tenant);
     cn_query_str(&q, s->title);
     cn_query_str(&q, s->repo);
     cn_query_str(&q, s->commit);
@@ -265,10 +272,10 @@ static cn_err insert_fork(cn_ledger *l, const char *id, const char *parent, int3
     CN_TRY(cn_ledger_session_key(l, parent, &session, diag));
     CN_TRY(find_back(l, session, turn, &head, diag));
     cn_query q = cn_query_open(
-        l, "INSERT INTO sessions(id, parent, forked_at, head, generation, title, repo, commit_id,"
-           " branch, model, settings, pin, created, updated)"
-           " SELECT ?, key, ?, ?, generation, title, repo, commit_id, branch, model, settings, pin,"
-           " ?, ? FROM sessions WHERE key = ?");
+        l, "INSERT INTO sessions(id, parent, forked_at, head, tenant, generation, title, repo,"
+           " commit_id, branch, model, settings, pin, created, updated)"
+           " SELECT ?, key, ?, ?, tenant, generation, title, repo, commit_id, branch, model,"
+           " settings, pin, ?, ? FROM sessions WHERE key = ?");
     cn_query_str(&q, id);
     cn_query_int(&q, turn);
     cn_query_key(&q, head);
@@ -297,10 +304,11 @@ static cn_err find_by_start(cn_ledger *l, const char *start, cn_ledger_session *
     cn_ledger_session s;
 
     snprintf(end, sizeof(end), "%s\x7f", start); // after every character of an id
-    cn_query q =
-        cn_query_open(l, SELECT_SESSION "WHERE s.id >= ? AND s.id < ? ORDER BY s.id LIMIT 2");
+    cn_query q = cn_query_open(
+        l, SELECT_SESSION "WHERE s.id >= ? AND s.id < ? AND s.tenant = ? ORDER BY s.id LIMIT 2");
     cn_query_str(&q, start);
     cn_query_str(&q, end);
+    cn_query_str(&q, l->tenant);
     cn_err err = cn_query_step(&q, diag);
     if (!err) err = get_session(&q, &s, diag);
     if (!err) err = copy_session(&s, out, diag);
@@ -334,9 +342,11 @@ cn_err cn_ledger_session_find(cn_ledger *l, const char *id, cn_ledger_session **
 #define NEWEST_FIRST "ORDER BY s.updated DESC, s.key DESC LIMIT ?"
 
 static cn_query open_list(cn_ledger *l, const char *repo, int64_t sessions_max) {
-    cn_query q = cn_query_open(l, repo ? SELECT_SESSION "WHERE s.repo = ? " NEWEST_FIRST
-                                       : SELECT_SESSION NEWEST_FIRST);
+    cn_query q =
+        cn_query_open(l, repo ? SELECT_SESSION "WHERE s.repo = ? AND s.tenant = ? " NEWEST_FIRST
+                              : SELECT_SESSION "WHERE s.tenant = ? " NEWEST_FIRST);
     if (repo) cn_query_str(&q, repo);
+    cn_query_str(&q, l->tenant);
     cn_query_int(&q, sessions_max);
     return q;
 }

@@ -9,6 +9,7 @@
 #include "base/json.h"
 
 #include <limits.h>
+#include <math.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,11 +31,13 @@ static inline const char *t_cairn_path(void) {
     return self;
 }
 
-/* Run `cairn ARGUMENTS`; the result is valid until the next call. */
+/* Run `cairn ARGUMENTS`; the result is valid until the next call.  The user's own configuration is
+ * not read; a test that has one sets CAIRN_CONFIG. */
 __attribute__((format(printf, 1, 2))) static inline const t_result *t_cairn(const char *fmt, ...) {
     static t_result r;
     char            arguments[4096], command[PATH_MAX + 4200];
     va_list         args;
+    setenv("CAIRN_CONFIG", "/dev/null", 0);
     va_start(args, fmt);
     vsnprintf(arguments, sizeof(arguments), fmt, args);
     va_end(args);
@@ -86,6 +89,36 @@ static inline double t_f64(const cn_json_doc *doc, const char *path) {
     double d = 0;
     assert_true(cn_json_f64(t_member(doc, path), &d));
     return d;
+}
+
+/* A bill as JSON adds up: parts, tokens, and what is said of another cost. */
+static inline void t_check_bill(const cn_json *bill) {
+    static const char *const parts[] = {"queue",   "tokenize", "context", "restore",
+                                        "prefill", "route",    "attend",  "decode",
+                                        "tool",    "store",    "other"};
+    const cn_json           *ms = cn_json_get(bill, "ms");
+    double                   sum = 0, wall = 0, d = 0, saved = 0;
+    int64_t                  context = 0, cached = 0, prefilled = 0, tokens = 0, missed = 0;
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        assert_true(cn_json_f64(cn_json_get(ms, parts[i]), &d) && d >= 0);
+        sum += d;
+    }
+    assert_true(cn_json_f64(cn_json_get(ms, "wall"), &wall));
+    if (fabs(sum - wall) > 0.01 * wall) t_fail(__FILE__, __LINE__, "%g of %g ms", sum, wall);
+    assert_true(d <= fmax(0.05 * wall, 1)); // other
+    assert_true(cn_json_int64(cn_json_get(bill, "context_tokens"), &context));
+    assert_true(cn_json_int64(cn_json_get(bill, "cached_tokens"), &cached));
+    assert_true(cn_json_int64(cn_json_get(bill, "prefilled_tokens"), &prefilled));
+    assert_int_equal(context, cached + prefilled);
+    for (const cn_json *m = cn_json_first(cn_json_get(bill, "misses")); m; m = cn_json_next(m)) {
+        assert_true(cn_json_int64(cn_json_get(m, "tokens"), &tokens));
+        missed += tokens;
+    }
+    assert_int_equal(missed, prefilled);
+    const bool is_known = cn_json_f64(cn_json_get(bill, "no_cache_ms"), &d);
+    assert_int_equal(is_known, cn_json_f64(cn_json_get(bill, "saved_ms"), &saved));
+    if (is_known) assert_true(fabs(d - wall - saved) < 0.01);
+    if (cn_json_f64(cn_json_get(bill, "per_layer_routing_ms"), &d)) assert_true(d >= wall);
 }
 
 /* A repository with a function of ten lines, and one of a line. */

@@ -16,31 +16,11 @@ static void new_repo(void) {
 
 /* One turn in a process of its own; its bill adds up.  Freed by cn_json_free. */
 static cn_json_doc *ask(const char *options, const char *question) {
-    static const char *const parts[] = {"queue",   "tokenize", "context", "restore",
-                                        "prefill", "route",    "attend",  "decode",
-                                        "tool",    "store",    "other"};
     const t_result *r = t_cairn("ask --json --state %s -C %s --max-tokens 40 %s '%s'", state, repo,
                                 options, question);
     if (r->status) t_fail(__FILE__, __LINE__, "%s", r->output);
     cn_json_doc *doc = t_last_line(r);
-    double       sum = 0;
-    char         path[64];
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-        snprintf(path, sizeof(path), "bill.ms.%s", parts[i]);
-        assert_true(t_f64(doc, path) >= 0);
-        sum += t_f64(doc, path);
-    }
-    const double wall = t_f64(doc, "bill.ms.wall");
-    assert_true(fabs(sum - wall) <= 0.01 * wall);
-    assert_true(t_f64(doc, "bill.ms.other") <= fmax(0.05 * wall, 1));
-    assert_int_equal(t_int(doc, "bill.context_tokens"),
-                     t_int(doc, "bill.cached_tokens") + t_int(doc, "bill.prefilled_tokens"));
-    int64_t missed = 0, tokens;
-    for (const cn_json *m = cn_json_first(t_member(doc, "bill.misses")); m; m = cn_json_next(m)) {
-        assert_true(cn_json_int64(cn_json_get(m, "tokens"), &tokens));
-        missed += tokens;
-    }
-    assert_int_equal(missed, t_int(doc, "bill.prefilled_tokens"));
+    t_check_bill(t_member(doc, "bill"));
     return doc;
 }
 

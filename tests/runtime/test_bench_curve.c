@@ -168,6 +168,25 @@ static void test_extrapolation_is_said(void **state) {
     assert_null(strstr(r->output, "extrapolated"));
 }
 
+/* Two arms alone are enough for the routing bill. */
+static void test_some_arms(void **state) {
+    (void)state;
+    const t_result *r = t_cairn("bench curve --json --dims %s --tokens 2048 --arm "
+                                "yoco-perlayer,clsa",
+                                small_dims());
+    cn_json_doc    *doc = t_last_line(r);
+    const cn_json  *row = cn_json_first(t_member(doc, "rows"));
+    assert_int_equal(cn_json_count(t_member(doc, "rows")), 4);
+    assert_string_equal(string(row, "arm"), "clsa");
+    assert_string_equal(string(cn_json_next(cn_json_next(row)), "arm"), "yoco-perlayer");
+    const cn_json *b = cn_json_first(t_member(doc, "routing"));
+    assert_int_equal(cn_json_count(t_member(doc, "routing")), 1);
+    assert_true(is_near(number(b, "counterfactual_us"), LAYERS * number(b, "shared_us")));
+    const double ratio = number(b, "per_layer_us") / number(b, "counterfactual_us");
+    assert_true(fabs(number(b, "per_layer_to_counterfactual") / ratio - 1) < 1e-4);
+    cn_json_free(doc);
+}
+
 static void test_refusals(void **state) {
     (void)state;
     const char     *dims = small_dims();
@@ -175,6 +194,9 @@ static void test_refusals(void **state) {
     assert_int_equal(r->status, 2);
     assert_non_null(strstr(r->output, "mamba"));
     assert_non_null(strstr(r->output, "yoco-perlayer"));
+    static const char *const wrong[] = {"clsa,", ",clsa", "clsa,mamba", "cls", "clsaa", "''"};
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(t_cairn("bench curve --arm %s", wrong[i])->status, 2);
     assert_int_equal(t_cairn("bench curve twice")->status, 2);
     t_assert_error(t_cairn("bench curve --json --dims /nowhere.json"), "ENOTFOUND",
                    "/nowhere.json");
@@ -191,6 +213,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_four_arms),
         cmocka_unit_test(test_extrapolation_is_said),
+        cmocka_unit_test(test_some_arms),
         cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

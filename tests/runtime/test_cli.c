@@ -100,6 +100,10 @@ static void test_bench_decode(void **state) {
     assert_true(cn_json_f64(cn_json_get(row, "decode_percent"), &n) && n > 0);
     assert_true(cn_json_f64(cn_json_get(row, "prefill_percent"), &n) && n > 0);
     assert_true(cn_json_f64(cn_json_get(row, "peak_memory_bytes"), &n) && n > 1e6);
+    assert_true(cn_json_f64(cn_json_get(row, "prefill_minor_faults"), &n) && n > 0);
+    assert_true(cn_json_f64(cn_json_get(row, "prefill_major_faults"), &n) && n >= 0);
+    assert_true(cn_json_f64(cn_json_get(row, "decode_minor_faults"), &n) && n >= 0);
+    assert_true(cn_json_f64(cn_json_get(row, "decode_major_faults"), &n) && n >= 0);
     cn_json_free(doc);
 }
 

@@ -189,10 +189,9 @@ static inline void k_put_ref(void *ctx, const cn_ledger_ref *r) {
 }
 
 static inline void k_put_cost(void *ctx, const cn_ledger_cost *c) {
-    cn_buf_printf(ctx, "cost %s|%s|%d|%s %lld turns %lld calls %lld failed %lld int %lld ns %.17g",
+    cn_buf_printf(ctx, "cost %s|%s|%d|%s %lld turns %lld calls %lld failed %lld int %lld ns",
                   c->session, c->title, c->turn, c->tool, (long long)c->turns, (long long)c->calls,
-                  (long long)c->failed, (long long)c->interrupted, (long long)c->calls_ns,
-                  c->price);
+                  (long long)c->failed, (long long)c->interrupted, (long long)c->calls_ns);
     k_put_bill(ctx, &c->bill);
     cn_buf_put_str(ctx, "\n");
 }
@@ -213,6 +212,9 @@ static inline void k_dump_session(cn_ledger *l, const char *id, cn_buf *out) {
     assert_err(cn_ledger_documents(l, id, 0, k_put_document, out, &t_diag), CN_OK);
 }
 
+/* The engine whose rate is dumped. */
+static const cn_hash k_engine = {{7}};
+
 /* Everything; the caller releases it. */
 static inline cn_buf k_dump(cn_ledger *l) {
     cn_buf out = {0}, ids = {0};
@@ -222,11 +224,9 @@ static inline cn_buf k_dump(cn_ledger *l) {
         k_dump_session(l, ids.data + at, &out);
     for (int by = 0; by < CN_COST_COUNT; by++)
         assert_err(cn_ledger_costs(l, (cn_cost_by)by, NULL, k_put_cost, &out, &t_diag), CN_OK);
-    for (int i = 0; i < CN_PRICE_COUNT; i++) {
-        double price;
-        assert_err(cn_ledger_price_get(l, (cn_price)i, &price, &t_diag), CN_OK);
-        cn_buf_printf(&out, "price %g\n", price);
-    }
+    double rate;
+    assert_err(cn_ledger_rate_get(l, &k_engine, 2, &rate, &t_diag), CN_OK);
+    cn_buf_printf(&out, "rate %g\n", rate);
     cn_buf_release(&ids);
     assert_int_equal(out.err, CN_OK);
     return out;

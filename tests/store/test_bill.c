@@ -9,6 +9,7 @@ static cn_bill good(void) {
                  .prefilled_tokens = 3491,
                  .prompt_tokens = 24,
                  .output_tokens = 118,
+                 .reused_tokens = 28400,
                  .ttft_ns = 18900000,
                  .load_ns = 84000000,
                  .queue_ns = 100000,
@@ -51,7 +52,10 @@ static void test_good_bill_passes(void **state) {
     b = (cn_bill){0};
     assert_err(cn_bill_check(&b, &t_diag), CN_OK);
     b = good();
-    b.saved_ns = -5; // the cache may cost more than it saves
+    b.no_cache_ns = b.wall_ns - 5; // the cache may cost more than it saves
+    b.saved_ns = -5;
+    assert_err(cn_bill_check(&b, &t_diag), CN_OK);
+    b.no_cache_ns = b.saved_ns = b.per_layer_routing_ns = 0; // not known
     assert_err(cn_bill_check(&b, &t_diag), CN_OK);
 }
 
@@ -79,7 +83,7 @@ static void test_parts_add_up(void **state) {
     }
     // Time outside the wall does not.
     b = good();
-    b.ttft_ns = b.load_ns = b.no_cache_ns = b.per_layer_routing_ns = 1;
+    b.ttft_ns = b.load_ns = 1;
     assert_err(cn_bill_check(&b, &t_diag), CN_OK);
 }
 
@@ -116,6 +120,51 @@ static void test_tokens_add_up(void **state) {
     assert_refused(&b, "491 tokens of 0 misses for \"evicted\"");
 }
 
+/* What would have been: known and in step with the wall, or not claimed. */
+static void test_claims_hold(void **state) {
+    (void)state;
+    cn_bill b = good();
+    b.saved_ns++;
+    assert_refused(&b, "saved 9800000001 ns, 9991000000 ns without a cache, wall is 191000000 ns");
+    b = good();
+    b.no_cache_ns = 0; // nobody knows, and yet something is saved
+    assert_refused(&b, "saved 9800000000 ns, 0 ns without a cache");
+    b = good();
+    b.per_layer_routing_ns = b.wall_ns - 1;
+    assert_refused(&b, "190999999 ns with routing in each layer, wall is 191000000 ns");
+    b.per_layer_routing_ns = b.wall_ns;
+    assert_err(cn_bill_check(&b, &t_diag), CN_OK);
+}
+
+/* A turn of which nobody knows what it would have cost counts as it was; a sum of only such turns
+ * is not known either. */
+static void test_sum_of_what_is_not_known(void **state) {
+    (void)state;
+    const cn_bill known = {
+        .wall_ns = 10, .no_cache_ns = 100, .saved_ns = 90, .per_layer_routing_ns = 30};
+    const cn_bill unknown = {.wall_ns = 7};
+    for (int order = 0; order < 2; order++) {
+        cn_bill sum = {0};
+        cn_bill_add(&sum, order ? &unknown : &known);
+        cn_bill_add(&sum, order ? &known : &unknown);
+        assert_int_equal(sum.wall_ns, 17);
+        assert_int_equal(sum.no_cache_ns, 107);
+        assert_int_equal(sum.saved_ns, 90);
+        assert_int_equal(sum.per_layer_routing_ns, 37);
+        cn_bill_add(&sum, &unknown);
+        assert_int_equal(sum.no_cache_ns, 114);
+    }
+    cn_bill sum = unknown;
+    cn_bill_add(&sum, &unknown);
+    assert_true(sum.no_cache_ns == 0 && sum.per_layer_routing_ns == 0);
+    cn_buf         buf = {0};
+    cn_json_writer w = cn_json_writer_on(&buf);
+    cn_bill_put_json(&w, &sum);
+    assert_non_null(strstr(cn_buf_str(&buf), "\"no_cache_ms\":null,\"per_layer_routing_ms\":null,"
+                                             "\"saved_ms\":null,"));
+    cn_buf_release(&buf);
+}
+
 static void test_numbers_have_a_range(void **state) {
     (void)state;
     enum { NUMBERS = sizeof(cn_bill) / sizeof(int64_t) };
@@ -148,7 +197,8 @@ static void test_json_says_it_all(void **state) {
     (void)state;
     const char *want =
         "{\"context_tokens\":31870,\"cached_tokens\":28379,\"prefilled_tokens\":3491,"
-        "\"prompt_tokens\":24,\"output_tokens\":118,\"ttft_ms\":18.9,\"load_ms\":84,"
+        "\"prompt_tokens\":24,\"output_tokens\":118,\"reused_tokens\":28400,\"ttft_ms\":18.9,"
+        "\"load_ms\":84,"
         "\"ms\":{\"wall\":191,\"queue\":0.1,\"tokenize\":0.3,\"context\":4.1,\"restore\":1.2,"
         "\"prefill\":12,\"route\":11.8,\"attend\":21.5,\"decode\":131.6,\"tool\":0.2,"
         "\"store\":6.7,\"other\":1.5},\"bytes_read\":20400000,\"bytes_written\":168000,"
@@ -178,10 +228,16 @@ static void test_reasons_have_names(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good_bill_passes),     cmocka_unit_test(test_parts_add_up),
-        cmocka_unit_test(test_other_is_small),       cmocka_unit_test(test_tokens_add_up),
-        cmocka_unit_test(test_numbers_have_a_range), cmocka_unit_test(test_sum_has_every_number),
-        cmocka_unit_test(test_json_says_it_all),     cmocka_unit_test(test_reasons_have_names),
+        cmocka_unit_test(test_good_bill_passes),
+        cmocka_unit_test(test_parts_add_up),
+        cmocka_unit_test(test_other_is_small),
+        cmocka_unit_test(test_tokens_add_up),
+        cmocka_unit_test(test_numbers_have_a_range),
+        cmocka_unit_test(test_sum_has_every_number),
+        cmocka_unit_test(test_json_says_it_all),
+        cmocka_unit_test(test_reasons_have_names),
+        cmocka_unit_test(test_claims_hold),
+        cmocka_unit_test(test_sum_of_what_is_not_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

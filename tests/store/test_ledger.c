@@ -202,39 +202,43 @@ static void test_later_version_is_refused(void **state) {
 }
 
 /* A ledger of each older version, with rows in it as that version made them. */
-#define FIXTURE(document_columns, more_rows)                                                       \
+#define FIXTURE(document_columns, more_rows, last)                                                 \
     "INSERT INTO sessions(id, forked_at, title, repo, commit_id, branch, model, created, updated," \
     " settings) VALUES('old', 0, 'Old', '/src/old', 'c0ffee', 'main',"                             \
     " '00000000000000000000000000000000000000000000000000000000000000ff', 11, 12, '{}');"          \
     "INSERT INTO generations(session, made) VALUES(1, 13);"                                        \
     "INSERT INTO documents VALUES(1, 0, 'a.c', zeroblob(32), 5, 1, 2" document_columns ");"        \
-    "INSERT INTO turns(session, turn, stop, started, finished, wall_ns, unstored_misses)"          \
-    " VALUES(1, 1, 'end', 14, 15, 16, 17);"                                                        \
+    "INSERT INTO turns(session, turn, stop, started, finished, cached_tokens, wall_ns,"            \
+    " no_cache_ns, unstored_misses) VALUES(1, 1, 'end', 14, 15, 6, 16, 16, 17);"                   \
     "INSERT INTO turn_texts VALUES(1, x'776879', x'736F');"                                        \
     "INSERT INTO steps(turn, step, kind, stop, started, generation, tokens)"                       \
     " VALUES(1, 0, 'generation', 'tool', 18, 1, x'07000000ffffffff');"                             \
     "INSERT INTO tool_calls VALUES(1, 0, 0, 'ls', 'done', 0, 19, 20, x'7B7D', x'3C6C733E', "       \
     "x'612E63');" more_rows "INSERT INTO attention VALUES(1, 0, 'a.c', 1, 2, 0.5);"                \
-    "INSERT INTO prices VALUES('input', 3.0);"                                                     \
-    "UPDATE sessions SET head = 1, generation = 1;"
+    "UPDATE sessions SET head = 1, generation = 1;" last
+
+#define PRICE "INSERT INTO prices VALUES('input', 3.0);"
+#define REFS                                                                                       \
+    "INSERT INTO refs VALUES(1, 0, NULL, NULL, 'q.txt', 0, 3), (1, 1, 0, 0, 'r.txt', 1, 2);"
 
 static const char *const fixtures[CN_LEDGER_VERSION] = {
-    FIXTURE("", ""),
-    FIXTURE(
-        ", 'file'",
-        "INSERT INTO refs VALUES(1, 0, NULL, NULL, 'q.txt', 0, 3), (1, 1, 0, 0, 'r.txt', 1, 2);"),
+    FIXTURE("", "", PRICE),
+    FIXTURE(", 'file'", REFS, PRICE),
     FIXTURE(", 'file'",
-            "INSERT INTO refs VALUES(1, 0, NULL, NULL, 'q.txt', 0, 3), (1, 1, 0, 0, 'r.txt', 1, 2);"
-            "INSERT INTO stored(document) VALUES(zeroblob(32));"
-            "INSERT INTO pins(made, commit_id, branch) VALUES(21, 'c0ffee', 'main');"
-            "INSERT INTO pinned VALUES(1, 'a.c', x'696E74'); UPDATE sessions SET pin = 1;"),
+            REFS "INSERT INTO stored(document) VALUES(zeroblob(32));"
+                 "INSERT INTO pins(made, commit_id, branch) VALUES(21, 'c0ffee', 'main');"
+                 "INSERT INTO pinned VALUES(1, 'a.c', x'696E74'); UPDATE sessions SET pin = 1;",
+            "UPDATE turns SET reused_tokens = 6, no_cache_ns = 0;"),
 };
+
+#define ADDED_REFS                                                                                 \
+    "ref 1.0 q.txt of 0.0 bytes 0+3 text[3]=why\nref 1.1 r.txt of 0.0 bytes 1+2 text[2]=.c\n"
 
 /* What version 1 could not hold. */
 static const char *const added[CN_LEDGER_VERSION] = {
     "",
-    "ref 1.0 q.txt of 0.0 bytes 0+3 text[3]=why\nref 1.1 r.txt of 0.0 bytes 1+2 text[2]=.c\n",
-    "ref 1.0 q.txt of 0.0 bytes 0+3 text[3]=why\nref 1.1 r.txt of 0.0 bytes 1+2 text[2]=.c\n",
+    ADDED_REFS,
+    ADDED_REFS,
 };
 
 static void test_each_older_version_is_brought_up(void **state) {
@@ -262,9 +266,9 @@ static void test_each_older_version_is_brought_up(void **state) {
             "session old of @0 Old|/src/old|c0ffee|main|{}|00000000 head 1 open 0 turns 1 gen 1\n"
             "== old\n"
             "turn old/1 end 1 steps q[3]=why a[2]=so"
-            ",0,0,0,0,0,0,0,16,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,17,0\n"
+            ",0,6,0,0,0,6,0,0,16,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,17,0\n"
             "step 1.0 kind 0 tool 2 tokens gen 1"
-            ",0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0\n"
+            ",0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0\n"
             "call 1.0.0 ls done exit 0 ns 20 args[2]={} sampled[4]=<ls> result[3]=a.c\n"
             "read 1 a.c:1-2 0.5\n"
             "tokens 1.0 7 -1\n"
@@ -662,6 +666,7 @@ static void test_columns_are_named_as_the_bill(void **state) {
         OF(prefilled_tokens),
         OF(prompt_tokens),
         OF(output_tokens),
+        OF(reused_tokens),
         OF(ttft_ns),
         OF(load_ns),
         OF(wall_ns),
@@ -1489,39 +1494,110 @@ static void test_costs_add_up(void **state) {
     assert_err(cn_ledger_costs(l, CN_COST_COUNT, NULL, keep_cost, &k, &t_diag), CN_EINVAL);
 }
 
-static void test_prices_make_a_price(void **state) {
+/* By engine and threads, the last one; kept. */
+static void test_rate_is_the_last_measured(void **state) {
     (void)state;
-    double price;
-    k_create(l, "a");
-    cn_ledger_writer *w = k_write(l, "a");
-    int32_t           turn;
-    const cn_bill     bill = {.context_tokens = 3000000,
-                              .cached_tokens = 2000000,
-                              .prefilled_tokens = 1000000,
-                              .prompt_tokens = 500000,
-                              .output_tokens = 250000};
-    assert_err(cn_ledger_turn_begin(w, k_text("q"), &turn, &t_diag), CN_OK);
-    assert_err(cn_ledger_turn_finish(w, CN_STOP_END, k_text(""), &bill, NULL, 0, &t_diag), CN_OK);
-    cn_ledger_writer_close(w);
-    assert_true(costs_by(CN_COST_TURN, NULL).row[0].price == 0);
-    const double want[] = {3.0, 0.3, 15.0};
-    for (int i = 0; i < CN_PRICE_COUNT; i++) {
-        assert_err(cn_ledger_price_put(l, (cn_price)i, 99, &t_diag), CN_OK);
-        assert_err(cn_ledger_price_put(l, (cn_price)i, want[i], &t_diag), CN_OK);
-    }
+    const cn_hash engine = {{1}}, other = {{2}};
+    double        rate = 1;
+    assert_err(cn_ledger_rate_get(l, &engine, 2, &rate, &t_diag), CN_OK);
+    assert_true(rate == 0);
+    assert_err(cn_ledger_rate_put(l, &engine, 2, 99.5, &t_diag), CN_OK);
+    assert_err(cn_ledger_rate_put(l, &engine, 2, 123.25, &t_diag), CN_OK);
+    assert_err(cn_ledger_rate_put(l, &engine, 1, 200, &t_diag), CN_OK);
     reopen();
-    for (int i = 0; i < CN_PRICE_COUNT; i++) {
-        assert_err(cn_ledger_price_get(l, (cn_price)i, &price, &t_diag), CN_OK);
-        assert_true(price == want[i]);
+    assert_err(cn_ledger_rate_get(l, &engine, 2, &rate, &t_diag), CN_OK);
+    assert_true(rate == 123.25);
+    assert_err(cn_ledger_rate_get(l, &engine, 1, &rate, &t_diag), CN_OK);
+    assert_true(rate == 200);
+    assert_err(cn_ledger_rate_get(l, &other, 2, &rate, &t_diag), CN_OK);
+    assert_true(rate == 0);
+    assert_refused(cn_ledger_rate_put(l, &engine, 2, 0, &t_diag), CN_EINVAL, "a rate of 0 ns");
+    assert_refused(cn_ledger_rate_put(l, &engine, 2, INFINITY, &t_diag), CN_EINVAL, "inf");
+}
+
+/* ---- Tenants ------------------------------------------------------------------------ */
+
+static cn_ledger *open_for(const char *tenant) {
+    cn_ledger *mine;
+    assert_err(cn_ledger_open(&mine, &(cn_ledger_opts){.dir = dir, .tenant = tenant}, &t_diag),
+               CN_OK);
+    return mine;
+}
+
+/* Every function that names or lists sessions, tried by one tenant on another's. */
+static void test_tenants_do_not_meet(void **state) {
+    (void)state;
+    cn_ledger         *mine = open_for("mine"), *theirs = open_for("theirs");
+    cn_ledger_session *s;
+    k_create(mine, "alpha");
+    k_create(theirs, "alpine");
+    cn_ledger_writer *w = k_write(mine, "alpha");
+    k_turn(w, "q", 2);
+    const cn_ledger_document d = k_document("a.c", 1, 5);
+    assert_err(cn_ledger_documents_put(w, &d, 1, NULL, &t_diag), CN_OK);
+    cn_ledger_writer_close(w);
+
+    // The start of an id is looked up among one's own: "al" is not ambiguous, "alph" is nobody.
+    assert_err(cn_ledger_session_find(theirs, "al", &s, &t_diag), CN_OK);
+    assert_string_equal(s->id, "alpine");
+    cn_ledger_session_free(s);
+    const char *const ids[] = {"alph", "alpha"};
+    for (int i = 0; i < 2; i++)
+        assert_refused(cn_ledger_session_find(theirs, ids[i], &s, &t_diag), CN_ENOTFOUND, ids[i]);
+    assert_err(cn_ledger_session_latest(theirs, "/src/x", &s, &t_diag), CN_OK);
+    assert_string_equal(s->id, "alpine");
+    cn_ledger_session_free(s);
+    assert_err(cn_ledger_session_latest(l, NULL, &s, &t_diag), CN_ENOTFOUND); // of no tenant
+    cn_buf ids_seen = {0};
+    assert_err(cn_ledger_sessions(theirs, NULL, 9, k_collect_id, &ids_seen, &t_diag), CN_OK);
+    assert_string_equal(ids_seen.data, "alpine");
+    assert_int_equal(ids_seen.bytes, 7);
+    cn_buf_release(&ids_seen);
+
+    cn_buf nothing = {0};
+    assert_err(cn_ledger_session_fork(theirs, "alpha", 1, NULL, &s, &t_diag), CN_ENOTFOUND);
+    assert_err(cn_ledger_session_del(theirs, "alpha", &t_diag), CN_ENOTFOUND);
+    assert_err(cn_ledger_writer_open(&w, theirs, "alpha", NULL, &t_diag), CN_ENOTFOUND);
+    assert_err(cn_ledger_turns(theirs, "alpha", 0, k_put_turn, &nothing, &t_diag), CN_ENOTFOUND);
+    assert_err(cn_ledger_steps(theirs, "alpha", 0, k_put_step, &nothing, &t_diag), CN_ENOTFOUND);
+    assert_err(cn_ledger_calls(theirs, "alpha", 0, k_put_call, &nothing, &t_diag), CN_ENOTFOUND);
+    assert_err(cn_ledger_reads(theirs, "alpha", 0, k_put_read, &nothing, &t_diag), CN_ENOTFOUND);
+    assert_err(cn_ledger_refs(theirs, "alpha", 0, k_put_ref, &nothing, &t_diag), CN_ENOTFOUND);
+    assert_err(cn_ledger_tokens(theirs, "alpha", 0, k_put_tokens, &nothing, &t_diag), CN_ENOTFOUND);
+    assert_err(cn_ledger_documents(theirs, "alpha", 0, k_put_document, &nothing, &t_diag),
+               CN_ENOTFOUND);
+    for (int by = 0; by < CN_COST_COUNT; by++) {
+        assert_err(cn_ledger_costs(theirs, (cn_cost_by)by, NULL, k_put_cost, &nothing, &t_diag),
+                   CN_OK);
+        assert_err(cn_ledger_costs(theirs, (cn_cost_by)by, "alpha", k_put_cost, &nothing, &t_diag),
+                   CN_ENOTFOUND);
     }
-    for (int by = 0; by < CN_COST_TOOL; by++) {
-        price = costs_by((cn_cost_by)by, NULL).row[0].price;
-        assert_true(price > 8.8499999 && price < 8.8500001); // 1.5 x 3 + 2 x 0.3 + 0.25 x 15
-    }
-    assert_refused(cn_ledger_price_put(l, CN_PRICE_COUNT, 1, &t_diag), CN_EINVAL, "kind 3");
-    assert_refused(cn_ledger_price_put(l, CN_PRICE_INPUT, -1, &t_diag), CN_EINVAL, "price -1");
-    assert_refused(cn_ledger_price_put(l, CN_PRICE_INPUT, INFINITY, &t_diag), CN_EINVAL, "inf");
-    assert_err(cn_ledger_price_get(l, (cn_price)-1, &price, &t_diag), CN_EINVAL);
+    assert_int_equal(nothing.bytes, 0);
+
+    // Its owner has all of it, and a fork is the owner's too.
+    assert_err(cn_ledger_session_fork(mine, "alpha", 1, "fork", &s, &t_diag), CN_OK);
+    cn_ledger_session_free(s);
+    assert_err(cn_ledger_session_find(theirs, "fork", &s, &t_diag), CN_ENOTFOUND);
+    assert_err(cn_ledger_session_find(mine, "fork", &s, &t_diag), CN_OK);
+    cn_ledger_session_free(s);
+    assert_err(cn_ledger_costs(mine, CN_COST_TOOL, NULL, k_put_cost, &nothing, &t_diag), CN_OK);
+    assert_true(nothing.bytes > 0);
+    cn_buf_release(&nothing);
+    // What they share: an id is given once.
+    assert_refused(
+        cn_ledger_session_create(theirs, &(cn_ledger_session){.id = "alpha"}, &s, &t_diag),
+        CN_EINVAL, "session alpha exists");
+    cn_ledger_close(mine);
+    cn_ledger_close(theirs);
+
+    char long_name[CN_LEDGER_TENANT_BYTES_MAX + 2];
+    memset(long_name, 'x', sizeof(long_name) - 1);
+    long_name[sizeof(long_name) - 1] = 0;
+    cn_ledger *none;
+    assert_refused(
+        cn_ledger_open(&none, &(cn_ledger_opts){.dir = dir, .tenant = long_name}, &t_diag),
+        CN_ETOOBIG, "65 bytes, limit 64");
+    assert_null(none);
 }
 
 /* ---- Speed ------------------------------------------------------------------------- */
@@ -1603,7 +1679,8 @@ int main(void) {
         TEST(test_blob_is_known_by_all_five),
         TEST(test_blobs_are_kept_to_a_number),
         TEST(test_costs_add_up),
-        TEST(test_prices_make_a_price),
+        TEST(test_rate_is_the_last_measured),
+        TEST(test_tenants_do_not_meet),
         TEST(test_ten_thousand_steps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

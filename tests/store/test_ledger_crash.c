@@ -245,9 +245,9 @@ static cn_err op_blobs(cn_ledger *l, cn_ledger_writer *w, cn_diag *diag) {
     return cn_ledger_blobs_put(l, &cut, &blob, 1, diag);
 }
 
-static cn_err op_price(cn_ledger *l, cn_ledger_writer *w, cn_diag *diag) {
+static cn_err op_rate(cn_ledger *l, cn_ledger_writer *w, cn_diag *diag) {
     (void)w;
-    return cn_ledger_price_put(l, CN_PRICE_OUTPUT, 15, diag);
+    return cn_ledger_rate_put(l, &k_engine, 2, 15, diag);
 }
 
 static const struct op {
@@ -258,7 +258,7 @@ static const struct op {
     {"create", NULL, op_create},         {"fork", NULL, op_fork},   {"delete", NULL, op_delete},
     {"writer", NULL, op_writer},         {"edit", "done", op_edit}, {"rewind", "done", op_rewind},
     {"begin", "done", op_begin},         {"step", "open", op_step}, {"finish", "open", op_finish},
-    {"documents", "done", op_documents}, {"blobs", NULL, op_blobs}, {"price", NULL, op_price},
+    {"documents", "done", op_documents}, {"blobs", NULL, op_blobs}, {"rate", NULL, op_rate},
 };
 enum { OPS = sizeof(ops) / sizeof(ops[0]) };
 
@@ -416,7 +416,7 @@ static void test_every_commit_is_synced(void **state) {
         cn_ledger        *l = k_open(dir);
         cn_ledger_writer *w = ops[i].writer ? k_write(l, ops[i].writer) : NULL;
         // Not the first of its log: beginning one is synced in any case.
-        assert_err(cn_ledger_price_put(l, CN_PRICE_INPUT, 3, &t_diag), CN_OK);
+        assert_err(cn_ledger_rate_put(l, &k_engine, 1, 3, &t_diag), CN_OK);
         const int before = syncs;
         assert_err(ops[i].run(l, w, &t_diag), CN_OK);
         t_note("%s: %d syncs", ops[i].name, syncs - before);
