@@ -78,6 +78,7 @@ static const key keys[] = {
     BOOL("index_key_norm",      index_key_norm, false),
     INT ("index_local",         index_local,    0, 0, 0, CN_TOPK_SCORES_MAX, 1),
     INT ("index_topk",          index_topk,     0, 2048, 1, CN_TOPK_SCORES_MAX, 1),
+    REAL("index_scale",         KEY_F32, index_scale, 0, 0),
     BOOL("conversation_refs",   conversation_refs, false),
     NAME("quantization",        KEY_NAME_BOOL, int8_rows, 0, quantizations),
 };
@@ -247,6 +248,9 @@ static cn_err read_config(cn_config *c, const cn_json *root, cn_diag *diag) {
     CN_TRY(check_cross_layers(c, diag));
     if (c->arm == CN_ARM_TRANSFORMER && !cn_json_get(root, "rope_theta"))
         c->rope_theta = transformer_theta;
+    if (c->index_scale == 0)
+        c->index_scale =
+            1 / sqrtf((float)c->index_dim * (float)(c->index_weighted ? c->index_heads : 1));
     return read_roles(c, cn_json_get(root, "roles"), diag);
 }
 

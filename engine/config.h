@@ -34,9 +34,14 @@
  *   index_key_norm          bool: RMS norm, no gain, of the index key                false
  *   index_local             0..2^27: last tokens of the view, always in S            0
  *   index_topk              1..2^27                                                  2048
+ *   index_scale             > 0: factor of the index scores in the softmax that they were
+ *                           trained with; it changes no set                          below
  *   conversation_refs       bool: long parts become documents                        false
  *   quantization            "none" | "int8_rows"                                     none
  *   roles                   object: role name (1..31 bytes) -> token id              {}
+ *
+ * index_scale is index_head_dim^-1/2 where it is absent, times index_heads^-1/2 with
+ * index_weighted: what examples/train/index.py trains with.
  *
  * Layer: engine -> base, kernels.
  */
@@ -100,6 +105,7 @@ typedef struct cn_config {
     bool           index_key_norm;
     int32_t        index_local;
     int32_t        index_topk;
+    float          index_scale;
     bool           conversation_refs;
     bool           int8_rows;
     int32_t        roles;

@@ -68,7 +68,8 @@ static void layout(cn_engine *e) {
     s->query = cn_block_take(b, V * s->query_stride * f);
     s->logits = cn_block_take(b, V * s->logits_stride * f);
     s->scores = cn_block_take(b, e->view_tokens * f);
-    s->set = cn_block_take(b, e->set_max * (int64_t)sizeof(int32_t));
+    s->set = cn_block_take(b, V * e->set_max * (int64_t)sizeof(int32_t));
+    s->weight = cn_block_take(b, V * e->set_max * f);
     s->rows = cn_block_take(b, V * e->set_max * (int64_t)sizeof(*s->rows));
     const int64_t widest = max_i64(max_i64(c->hidden, q), c->ffn);
     s->matmul = cn_block_take(b, cn_matmul_scratch_bytes(R, (int32_t)widest));
@@ -490,10 +491,11 @@ static void find_rows(const cn_bf16 **rows, const cn_view *view, const cn_page_s
 }
 
 /* Scores, S and its row addresses for sequence `b`, whose index query is made. */
-static cn_err find_set(cn_engine *e, int32_t source, const cn_slice *slice, seq *sq, int32_t b,
-                       cn_diag *diag) {
+static cn_err find_set(cn_engine *e, int32_t source, cn_slice *slice, seq *sq, int32_t b,
+                       cn_step_stats *stats, cn_diag *diag) {
     const cn_config *c = &e->model->config;
     cn_view         *view = slice[sq->slice].view;
+    int32_t         *set = e->s.set + (int64_t)b * e->set_max;
     const float     *query = e->s.query + b * e->s.query_stride;
     const float     *weight = query + (int64_t)c->index_heads * c->index_dim;
     must(e->ops.index_scan(
@@ -514,7 +516,7 @@ static cn_err find_set(cn_engine *e, int32_t source, const cn_slice *slice, seq 
     const int64_t local = c->index_local < sq->tokens ? c->index_local : sq->tokens;
     const int64_t older = sq->tokens - local;
     const int64_t top = older < e->topk ? older : e->topk;
-    cn_err        err = e->ops.topk(&(cn_topk_args){.set = e->s.set,
+    cn_err        err = e->ops.topk(&(cn_topk_args){.set = set,
                                                     .threshold_out = &view->guess[source],
                                                     .scores = e->s.scores,
                                                     .scratch = e->s.topk,
@@ -523,21 +525,26 @@ static cn_err find_set(cn_engine *e, int32_t source, const cn_slice *slice, seq 
                                                     .guess = view->guess[source]},
                                     e->pool);
     if (err) return CN_FAIL(diag, err, "an index score of %" PRId64 " tokens is NaN", older);
-    for (int64_t i = 0; i < local; i++) e->s.set[top + i] = (int32_t)(older + i);
+    for (int64_t i = 0; i < local; i++) set[top + i] = (int32_t)(older + i);
     sq->count = top + local;
-    tap(e, CN_TAP_SET, sq->slice, source, e->s.set, 1, sq->count);
-    find_rows(e->s.rows + (int64_t)b * e->set_max, view, &e->shape, e->s.set, sq->count);
+    tap(e, CN_TAP_SET, sq->slice, source, set, 1, sq->count);
+    find_rows(e->s.rows + (int64_t)b * e->set_max, view, &e->shape, set, sq->count);
+    if (slice[sq->slice].wants_read && c->arm == CN_ARM_CLSA) {
+        const int64_t begin = cn_clock_ns();
+        slice[sq->slice].read = cn_read_weigh(e->s.weight + (int64_t)b * e->set_max, e->s.scores,
+                                              set, sq->count, c->index_scale);
+        stats->read_ns += cn_clock_ns() - begin;
+    }
     return CN_OK;
 }
 
 /* S of every sequence from the keys of `source`; the index queries are made of the rows of x. */
 static cn_err route(cn_engine *e, int32_t source, const cn_weight *query, const float *x,
-                    const cn_slice *slice, seq *sq, int32_t seqs, cn_step_stats *stats,
-                    cn_diag *diag) {
+                    cn_slice *slice, seq *sq, int32_t seqs, cn_step_stats *stats, cn_diag *diag) {
     const int64_t begin = cn_clock_ns();
     matmul(e, e->s.query, e->s.query_stride, x, e->model->config.hidden, query, seqs, false);
     for (int32_t b = 0; b < seqs; b++) {
-        CN_TRY(find_set(e, source, slice, &sq[b], b, diag));
+        CN_TRY(find_set(e, source, slice, &sq[b], b, stats, diag));
         stats->scored += sq[b].tokens;
     }
     stats->route_ns += cn_clock_ns() - begin;
@@ -563,7 +570,7 @@ static void attend(cn_engine *e, const cn_slice *slice, const seq *sq, int32_t b
 }
 
 /* x of the `seqs` last tokens is in s.cross; leaves what goes to the output matrix there. */
-static cn_err cross_layer(cn_engine *e, int32_t l, const cn_slice *slice, seq *sq, int32_t seqs,
+static cn_err cross_layer(cn_engine *e, int32_t l, cn_slice *slice, seq *sq, int32_t seqs,
                           cn_step_stats *stats, cn_diag *diag) {
     const cn_config *c = &e->model->config;
     const cn_layer  *layer = &e->model->cross[l];
@@ -699,6 +706,7 @@ cn_err cn_engine_step(cn_engine *e, cn_slice *slice, int32_t slices, cn_step_sta
         return CN_FAIL(diag, CN_EINVAL, "%d slices, want 1 to %d", slices, (int)CN_STEP_ROWS);
     for (int32_t i = 0; i < slices; i++) {
         slice[i].logits = NULL;
+        slice[i].read = (cn_read){0};
         CN_TRY(check_slice(e, slice, i, diag));
         rows += slice[i].tokens;
         if (!slice[i].view) continue;

@@ -163,13 +163,26 @@ int64_t cn_view_tokens(const cn_view *view);
 
 /* ---- Steps ------------------------------------------------------------------------ */
 
+/* Where the attention of one token goes, by the index that all cross layers share: the softmax of
+ * its scores, times the model's index_scale, over S.  The index was trained to be the mean
+ * dense attention of layers and heads, so this is the model's own estimate, no measurement.  Empty
+ * where there are no such scores: dense attention, and the other arms. */
+typedef struct cn_read {
+    const int32_t *position; // [tokens] in the view, its conversation counted; ascending
+    const float   *weight;   // [tokens] their sum is 1
+    int32_t        tokens;
+} cn_read;
+
 typedef struct cn_slice {
     cn_doc        *doc;   // each document at most once in a step
     const int32_t *token; // [tokens] appended to the document; borrowed for the call
     int32_t        tokens;
-    cn_view       *view;   // NULL: no logits.  Each view at most once in a step
-    const float   *logits; // out: [vocab] after the last token; valid until the next
-                           // step with a view.  NULL without a view
+    cn_view       *view;       // NULL: no logits.  Each view at most once in a step
+    bool           wants_read; // fill `read`
+    const float   *logits;     // out: [vocab] after the last token; valid until the next
+                               // step with a view.  NULL without a view
+    cn_read read;              // out: where its attention goes; valid as long as `logits`.  Empty
+                               // if it is not wanted or there is no view
 } cn_slice;
 
 /* Where the time of a step went, in ns, and what it moved.  Parts are disjoint. */
@@ -178,6 +191,7 @@ typedef struct cn_step_stats {
     int64_t self_ns;   // embedding, self-decoder, shared K, V and index keys
     int64_t window_ns; // of self_ns: its windows
     int64_t route_ns;  // index query, scan, top-k, row addresses
+    int64_t read_ns;   // of route_ns: `read` of slices that want it
     int64_t attend_ns; // attention over S, or over all tokens: a transformer's in every layer
     int64_t cross_ns;  // the rest of the cross-decoder
     int64_t head_ns;   // final norm and output matrix

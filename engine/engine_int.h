@@ -31,7 +31,8 @@ typedef struct cn_scratch {
     float          *query;     // [V, query_stride] index q, then w, of one source
     float          *logits;    // [V, logits_stride]
     float          *scores;    // [view_tokens]
-    int32_t        *set;       // [set_max]
+    int32_t        *set;       // [V, set_max]
+    float          *weight;    // [V, set_max] of slices that want it
     const cn_bf16 **rows;      // [V, set_max] addresses of S
     const cn_bf16 **own_rows;  // [pages of view_tokens] transformer: a document's pages in a layer
     int32_t        *own_fill;  // likewise
@@ -104,6 +105,14 @@ void cn_doc_clear_tail(cn_doc *doc);
  *   q, out  [heads, head_dim] of the layer's attention. */
 void cn_tap_attention(const cn_engine *e, int32_t slice, int32_t layer, const cn_view *view,
                       int64_t pages, int64_t tokens, const float *q, const float *out);
+
+/* The softmax of scale * scores over the positions of a set; nothing where one is no number.
+ *
+ *   weight  [count] what the answer's weights are
+ *   scores  of a whole view
+ *   set     [count] what the answer's positions are */
+cn_read cn_read_weigh(float *weight, const float *scores, const int32_t *set, int64_t count,
+                      float scale);
 
 /* Append the pages of `doc`, as if it held `tokens` tokens, behind the view's own: the
  * view then has *pages_out pages and *tokens_out tokens for one step.

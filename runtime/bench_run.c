@@ -135,7 +135,8 @@ cn_err cn_run_grow(cn_run *r, int64_t tokens, cn_run_prefill *out, cn_diag *diag
     return CN_OK;
 }
 
-cn_err cn_run_decode(cn_run *r, int32_t outputs, cn_run_token *token, cn_diag *diag) {
+static cn_err decode(cn_run *r, int32_t outputs, cn_evidence *e, cn_run_token *token,
+                     cn_diag *diag) {
     int32_t id[CN_RUN_PROMPT_TOKENS];
     cn_assert(outputs <= r->opts.outputs_max);
     if (r->is_sequence)
@@ -148,14 +149,31 @@ cn_err cn_run_decode(cn_run *r, int32_t outputs, cn_run_token *token, cn_diag *d
         cn_slice      slice = {.doc = r->talk,
                                .token = id,
                                .tokens = i == 0 ? CN_RUN_PROMPT_TOKENS : 1,
-                               .view = r->view};
+                               .view = r->view,
+                               .wants_read = e && i % 2 == 1};
         CN_TRY(cn_engine_step(r->opts.engine, &slice, 1, &token[i].stats, diag));
         CN_TRY(cn_engine_sample(r->opts.engine, slice.logits, &(cn_sampling){.top_p = 1}, &id[0],
                                 diag));
+        const int64_t sampled = cn_clock_ns();
+        if (slice.wants_read) cn_evidence_add(e, &slice.read);
+        const int64_t end = cn_clock_ns();
         token[i].tokens = r->tokens + CN_RUN_PROMPT_TOKENS + i;
-        token[i].ns = cn_clock_ns() - begin;
+        token[i].ns = end - begin;
+        token[i].read_ns = slice.wants_read ? token[i].stats.read_ns + end - sampled : 0;
     }
     return CN_OK;
+}
+
+cn_err cn_run_decode(cn_run *r, int32_t outputs, cn_run_token *token, cn_diag *diag) {
+    return decode(r, outputs, NULL, token, diag);
+}
+
+cn_err cn_run_decode_read(cn_run *r, int32_t outputs, cn_run_token *token, cn_diag *diag) {
+    cn_evidence e = {0};
+    cn_err      err = cn_evidence_reserve(&e, cn_view_tokens(r->view), diag);
+    if (!err) err = decode(r, outputs, &e, token, diag);
+    cn_evidence_release(&e);
+    return err;
 }
 
 static int by_value(const void *a, const void *b) {
@@ -204,6 +222,24 @@ cn_err cn_run_summarise(cn_run_summary *out, const cn_run_token *token, int32_t 
         out->part_us[part] = quantile(us, count, 0.5);
         out->least_us[part] = us[0];
     }
+    free(us);
+    return CN_OK;
+}
+
+cn_err cn_run_compare_read(cn_run_read_cost *out, const cn_run_token *token, int32_t outputs,
+                           cn_diag *diag) {
+    *out = (cn_run_read_cost){0};
+    cn_assert(outputs >= 3);
+    double *us = malloc((size_t)outputs * sizeof(*us));
+    if (!us) return CN_FAIL(diag, CN_ENOMEM, "no memory for %d times", (int)outputs);
+    for (int with = 0; with < 2; with++) {
+        int32_t count = 0;
+        for (int32_t i = 2 - with; i < outputs; i += 2) us[count++] = (double)token[i].ns / 1e3;
+        *(with ? &out->with_us : &out->without_us) = quantile(us, count, 0.5);
+    }
+    int32_t count = 0;
+    for (int32_t i = 1; i < outputs; i += 2) us[count++] = (double)token[i].read_ns / 1e3;
+    out->read_us = quantile(us, count, 0.5);
     free(us);
     return CN_OK;
 }

@@ -12,7 +12,7 @@
 #ifndef CN_RUNTIME_BENCH_RUN_H
 #define CN_RUNTIME_BENCH_RUN_H
 
-#include "engine/engine.h"
+#include "sessions/evidence.h"
 
 CN_C_BEGIN
 
@@ -49,6 +49,7 @@ typedef struct cn_run_token {
     int64_t       ns;     // from the token before (the first: from the prompt), sampling counted
     int64_t       tokens; // of the view at its step
     cn_step_stats stats;
+    int64_t       read_ns; // of ns: evidence; 0: none of this token
 } cn_run_token;
 
 /* A prompt of CN_RUN_PROMPT_TOKENS, then greedy tokens; each call begins a new conversation behind
@@ -60,6 +61,21 @@ typedef struct cn_run_token {
  * same sequence (asserted). */
 cn_err cn_run_decode(cn_run *run, int32_t outputs, cn_run_token *token,
                      cn_diag *diag) CN_MUST_CHECK;
+
+/* The same, and every second token, from the second on, is counted as evidence: as a turn does it
+ * with the tokens of its answer. */
+cn_err cn_run_decode_read(cn_run *run, int32_t outputs, cn_run_token *token,
+                          cn_diag *diag) CN_MUST_CHECK;
+
+/* What evidence costs, by medians over the tokens behind the first. */
+typedef struct cn_run_read_cost {
+    double with_us, without_us; // a token
+    double read_us;             // of with_us
+} cn_run_read_cost;
+
+/* Of cn_run_decode_read; `outputs` >= 3.  CN_ENOMEM. */
+cn_err cn_run_compare_read(cn_run_read_cost *out, const cn_run_token *token, int32_t outputs,
+                           cn_diag *diag) CN_MUST_CHECK;
 
 /* Disjoint parts of a token's time. */
 typedef enum {

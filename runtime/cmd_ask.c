@@ -13,6 +13,7 @@ static const char usage[] =
     "examples:\n"
     "  cairn ask \"where is main defined?\"        a new session on the repository here\n"
     "  cairn ask -c \"and what does it do?\"       the last session here goes on\n"
+    "  cairn ask --evidence TEXT                 and which lines the answer was read from\n"
     "  cairn ask -C ../other --budget 8192 TEXT  another repository, a smaller view\n"
     "  make 2>&1 | cairn ask -c -                a question, or a log, from a pipe\n"
     "  cairn ask --json TEXT | tail -1           answer, bill and tools as one object\n"
@@ -25,7 +26,11 @@ static const char usage[] =
     "Before each turn the view is brought up to date with the working tree, and the price is\n"
     "said before it is paid.  --pin keeps the view as it was behind the last turn, for all turns\n"
     "to come, until --unpin; tools see the working tree all the same.  A session whose\n"
-    "repository has moved goes on with -C and -s, and stays there.\n";
+    "repository has moved goes on with -C and -s, and stays there.\n"
+    "\n"
+    "--evidence: shares of the attention of the answer's tokens, as the model's index has it, by\n"
+    "lines of files, the largest first.  Most of it rests on the headers of documents whatever is\n"
+    "asked, so a share of a few percent is much.\n";
 
 enum { QUESTION_BYTES_MAX = 1 << 20 }; // from stdin; the conversation's limit is in tokens
 
@@ -65,11 +70,14 @@ int cn_cmd_ask(int argc, char **argv) {
     cn_buf          input = {0};
     cn_talk         talk = {0};
     cn_session_opts where;
-    bool            no_daemon = false;
-    cn_option       options[CN_TALK_OPTIONS + 2] = {0};
+    bool            no_daemon = false, with_evidence = false;
+    cn_option       options[CN_TALK_OPTIONS + 3] = {0};
     cn_talk_options(&talk, "session", 's', options);
     options[CN_TALK_OPTIONS] = (cn_option){
         .name = "no-daemon", .flag = &no_daemon, .help = "in this process (the only way yet)"};
+    options[CN_TALK_OPTIONS + 1] = (cn_option){.name = "evidence",
+                                               .flag = &with_evidence,
+                                               .help = "say which lines the answer was read from"};
     const int operands = cn_cli_parse(&cli, argc, argv, usage, options);
     if (operands != 1) return cn_cli_usage(&cli, "want one TEXT, got %d", operands);
     if (cn_talk_where(&talk, cli.conf, &where))
@@ -80,6 +88,7 @@ int cn_cmd_ask(int argc, char **argv) {
         .output_tokens_max = talk.output_tokens_max,
         .is_resumed = talk.is_continued || talk.id,
         .is_verbose = talk.is_verbose,
+        .with_evidence = with_evidence,
     };
     if (strcmp(argv[0], "-") == 0) {
         const cn_err err = read_question(&input, &diag);

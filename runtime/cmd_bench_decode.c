@@ -11,11 +11,12 @@ enum { DECODE_STEPS = 300 };
 
 /* What was measured at one context. */
 typedef struct decoded {
-    int64_t        tokens;
-    cn_run_prefill prefill;
-    cn_usage       prefill_used, decode_used;
-    cn_run_summary summary;
-    cn_floor       floor;
+    int64_t          tokens;
+    cn_run_prefill   prefill;
+    cn_usage         prefill_used, decode_used;
+    cn_run_summary   summary;
+    cn_run_read_cost read;
+    cn_floor         floor;
 } decoded;
 
 static void put_decoded(cn_listing *l, const decoded *m) {
@@ -37,6 +38,9 @@ static void put_decoded(cn_listing *l, const decoded *m) {
                    {"route_us", d->least_us[CN_PART_ROUTE]},
                    {"attend_us", d->least_us[CN_PART_ATTEND]},
                    {"head_us", d->least_us[CN_PART_HEAD]},
+                   {"evidence_us", m->read.read_us},
+                   {"evidence_percent", 100 * m->read.read_us / m->read.without_us},
+                   {"evidence_ratio", m->read.with_us / m->read.without_us},
                    {"roof_gb_s", floor->gb_s},
                    {"roof_gop_s", floor->peak_gop_s},
                    {"peak_memory_bytes", (double)m->decode_used.peak_bytes},
@@ -51,7 +55,7 @@ static void put_decoded(cn_listing *l, const decoded *m) {
     }
     if (l->cli->json) cn_json_close(&l->w, '}');
     for (size_t i = 0; i < count && !l->cli->json; i++)
-        printf("%-20s %14.1f%s", numbers[i].key, numbers[i].value,
+        printf("%-20s %14.*f%s", numbers[i].key, numbers[i].value < 10 ? 3 : 1, numbers[i].value,
                i % 3 == 2 || i + 1 == count ? "\n" : "   ");
     if (!l->cli->json) puts("");
 }
@@ -73,6 +77,8 @@ static cn_err run_all(cn_listing *l, cn_engine *e, int64_t tokens_max, cn_diag *
         if (!err) err = cn_run_decode(run, DECODE_STEPS, token, diag);
         m.decode_used = cn_usage_since(grown);
         if (!err) err = cn_run_summarise(&m.summary, token, DECODE_STEPS, diag);
+        if (!err) err = cn_run_decode_read(run, DECODE_STEPS, token, diag);
+        if (!err) err = cn_run_compare_read(&m.read, token, DECODE_STEPS, diag);
         if (err) break;
         cn_floor_measure(&m.floor, e, context[i]);
         put_decoded(l, &m);
@@ -89,7 +95,10 @@ int cn_cmd_bench_decode(int argc, char **argv) {
         "  cairn bench decode                 at 8K, 32K and 128K tokens\n"
         "  cairn bench decode --tokens 8192   a short one\n"
         "\n"
-        "A whole token: prefill and decode against their floors, peak memory, page faults.\n";
+        "A whole token: prefill and decode against their floors, peak memory, page faults.\n"
+        "evidence: what it costs a token to know which lines an answer was read from, the time\n"
+        "itself and the ratio of the medians of tokens with and without, taken in turn in one "
+        "run.\n";
     cn_cli          cli = {.command = "bench decode"};
     cn_diag         diag = {0};
     char            folder[CN_PATH_BYTES];

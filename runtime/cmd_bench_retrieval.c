@@ -8,6 +8,7 @@
 #include "runtime/cmd_bench_retrieval_int.h"
 #include "runtime/depth.h"
 #include "runtime/mass.h"
+#include "runtime/reading.h"
 #include "runtime/ruler.h"
 #include "runtime/signals.h"
 
@@ -31,11 +32,13 @@ static const char usage[] =
     "usage: cairn bench retrieval [-C REPO] [--budget N] [--plot FILE.svg]\n"
     "       cairn bench retrieval --questions FILE [-C REPO] [--budget N] [--topk K | --dense]\n"
     "       cairn bench retrieval --mass [--questions FILE] [-C REPO] [--budget N]\n"
+    "       cairn bench retrieval --evidence [-C REPO] [--budget N] [--topk K]\n"
     "       cairn bench retrieval --ruler [--lengths 4096,8192] [--topk K | --dense]\n"
     "\n"
     "examples:\n"
     "  cairn bench retrieval --plot heat.svg      needles and definitions of the repository here\n"
     "  cairn bench retrieval --questions q.jsonl  questions of your own, with their answers\n"
+    "  cairn bench retrieval --evidence           does evidence name the place of the answer?\n"
     "  cairn bench retrieval --mass               what the top k of the index holds\n"
     "\n"
     "Needles and definitions of the repository, by context length (4,096 tokens doubled up to\n"
@@ -45,6 +48,12 @@ static const char usage[] =
     "\n"
     "--mass: the share of dense attention that the top k of the index holds, against the best\n"
     "sets, and the change in cross-entropy, on the documents' own text or on the answers.\n"
+    "--evidence: \"Where is X defined?\" and \"What is the signature of X?\" for functions that "
+    "stand in\n"
+    "one file of the view alone: whether their file and line are the first that evidence names,\n"
+    "or among the first three; and the shares of that file's ranges, of the conversation, and of "
+    "all\n"
+    "documents' headers.\n"
     "--ruler: those tasks of RULER (arXiv:2404.06654) that need no data.  --state DIR is where\n"
     "the scratch folder is made; nothing is left there.\n";
 
@@ -60,6 +69,7 @@ cn_err cn_retrieval_write(const char *path, const cn_buf *content, cn_diag *diag
 /* What runs, by the options; needles and definitions without any. */
 static int (*chosen(const cn_retrieval_cli *r))(cn_retrieval_cli *r) {
     return r->mass        ? cn_retrieval_mass
+           : r->evidence  ? cn_retrieval_evidence
            : r->ruler     ? cn_retrieval_ruler
            : r->questions ? cn_retrieval_questions
                           : cn_retrieval_depth;
@@ -67,7 +77,8 @@ static int (*chosen(const cn_retrieval_cli *r))(cn_retrieval_cli *r) {
 
 /* Whether k is an option of what runs, and not what it compares. */
 static bool takes_topk(const cn_retrieval_cli *r) {
-    return chosen(r) == cn_retrieval_questions || chosen(r) == cn_retrieval_ruler;
+    return chosen(r) == cn_retrieval_questions || chosen(r) == cn_retrieval_ruler ||
+           chosen(r) == cn_retrieval_evidence;
 }
 
 static cn_err open_host(cn_retrieval_cli *r, cn_diag *diag) {
@@ -133,6 +144,9 @@ int cn_cmd_bench_retrieval(int argc, char **argv) {
          {.name = "questions", .value = &r.questions, .help = "ask these: JSON lines"},
          {.name = "out", .value = &r.out, .help = "a JSON line for each question"},
          {.name = "mass", .flag = &r.mass, .help = "look at attention"},
+         {.name = "evidence",
+          .flag = &r.evidence,
+          .help = "look at what is read; definitions x 5 are asked for"},
          {.name = "places", .number = &r.places, .help = "with --mass: tokens of text; 512"},
          {.name = "ruler", .flag = &r.ruler, .help = "RULER's tasks"},
          {.name = "lengths", .value = &r.lengths, .help = "with --ruler: 4096,8192,16384,32768"},
@@ -150,6 +164,8 @@ int cn_cmd_bench_retrieval(int argc, char **argv) {
     if (r.dense && r.topk) return cn_cli_usage(&r.cli, "--topk and --dense exclude each other");
     if (r.ruler && (r.mass || r.questions))
         return cn_cli_usage(&r.cli, "--ruler takes no --mass and no --questions");
+    if (r.evidence && (r.mass || r.questions || r.ruler || r.dense))
+        return cn_cli_usage(&r.cli, "--evidence takes no --mass, --questions, --ruler or --dense");
     if (!takes_topk(&r) && (r.topk || r.dense))
         return cn_cli_usage(&r.cli, "--topk and --dense want --questions or --ruler, no --mass");
     if (chosen(&r) != cn_retrieval_questions && r.output)
@@ -167,6 +183,9 @@ int cn_cmd_bench_retrieval(int argc, char **argv) {
     if (r.needles > CN_DEPTH_CELL_MAX || r.per_cell > CN_DEPTH_CELL_MAX)
         return cn_cli_usage(&r.cli, "at most %d needles or definitions at a depth",
                             (int)CN_DEPTH_CELL_MAX);
+    if (r.evidence && (r.per_cell < 1 || r.per_cell * r.depths > CN_READING_QUESTIONS_MAX))
+        return cn_cli_usage(&r.cli, "--definitions %d: want 1 to %d", r.per_cell,
+                            CN_READING_QUESTIONS_MAX / r.depths);
     cn_signals_catch(false);
     return cn_signals_leave(run(&r));
 }

@@ -15,7 +15,7 @@ typedef struct cn_retrieval_cli {
     const char        *folder, *questions, *out, *plot, *lengths;
     int32_t            budget, topk, output, lanes;
     int32_t            depths, needles, per_cell, seed, places, samples;
-    bool               dense, mass, ruler;
+    bool               dense, mass, ruler, evidence;
     const atomic_bool *cancel; // set by an interrupt
     int64_t            begin_ns, drawn_ns;
     // Opened for the run.
@@ -28,6 +28,7 @@ typedef struct cn_retrieval_cli {
 int cn_retrieval_questions(cn_retrieval_cli *r);
 int cn_retrieval_depth(cn_retrieval_cli *r);
 int cn_retrieval_mass(cn_retrieval_cli *r);
+int cn_retrieval_evidence(cn_retrieval_cli *r);
 int cn_retrieval_ruler(cn_retrieval_cli *r);
 
 /* Write a file that an option names. */

@@ -5,6 +5,7 @@
  * turn is the one of cairn ask, in one process: model, pages and conversation stay open.
  */
 #include "base/version.h"
+#include "runtime/evidence.h"
 #include "runtime/prompt.h"
 #include "runtime/quote.h"
 #include "runtime/screen.h"
@@ -101,6 +102,23 @@ static int run_cost(chat *c, const char *argument) {
     return cn_print_costs(c->cli, c->host->ledger, by, cn_session_row(c->session)->id);
 }
 
+/* Of the last turn. */
+static int run_evidence(chat *c, const char *argument) {
+    (void)argument;
+    cn_diag            diag = {0};
+    cn_listing         l;
+    cn_ledger         *ledger = c->host->ledger;
+    cn_ledger_session *s = NULL;
+    cn_listing_begin(&l, c->cli);
+    cn_json_open(&l.w, '{');
+    cn_err err = cn_ledger_session_find(ledger, cn_session_row(c->session)->id, &s, &diag);
+    if (!err && s->head == 0) err = CN_FAIL(&diag, CN_ENOTFOUND, "nothing was asked yet");
+    if (!err) err = cn_evidence_list(&l, ledger, s->id, s->head, &diag);
+    cn_ledger_session_free(s);
+    cn_json_close(&l.w, '}');
+    return cn_listing_end(&l, err, &diag);
+}
+
 static int run_context(chat *c, const char *argument) {
     (void)argument;
     cn_diag      diag = {0};
@@ -148,6 +166,7 @@ static int run_quit(chat *c, const char *argument) {
 
 static const command commands[] = {
     {"cost", "[turn|session|day|tool]", "what the session cost", run_cost},
+    {"evidence", "", "which lines the last answer was read from", run_evidence},
     {"context", "", "what is in the view now, and what the next turn will prefill", run_context},
     {"tools", "", "what the model may call, and what it called", run_tools},
     {"sessions", "", "the last sessions", run_sessions},

@@ -1,5 +1,6 @@
 /* cmd_sessions.c - cairn sessions: conversations, their turns, tools and bills. */
 #include "runtime/cli.h"
+#include "runtime/evidence.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -75,7 +76,8 @@ void cn_print_call(void *listing, const cn_ledger_call *c) {
     cn_json_close(&l->w, '}');
 }
 
-static cn_err show(cn_listing *l, cn_ledger *ledger, const char *id, cn_diag *diag) {
+static cn_err show(cn_listing *l, cn_ledger *ledger, const char *id, bool with_evidence,
+                   cn_diag *diag) {
     cn_ledger_session *s;
     CN_TRY(cn_ledger_session_find(ledger, id, &s, diag));
     cn_json_field_string(&l->w, "session", s->id);
@@ -85,6 +87,7 @@ static cn_err show(cn_listing *l, cn_ledger *ledger, const char *id, cn_diag *di
     cn_json_field_open(&l->w, "tools", '[');
     if (!err) err = cn_ledger_calls(ledger, s->id, 0, cn_print_call, l, diag);
     cn_json_close(&l->w, ']');
+    if (!err && with_evidence) err = cn_evidence_list(l, ledger, s->id, 0, diag);
     cn_ledger_session_free(s);
     return err;
 }
@@ -102,34 +105,41 @@ int cn_print_sessions(const cn_cli *cli, cn_ledger *ledger) {
     return cn_listing_end(&l, err, &diag);
 }
 
-static int print_session(const cn_cli *cli, cn_ledger *ledger, const char *id) {
+static int print_session(const cn_cli *cli, cn_ledger *ledger, const char *id, bool with_evidence) {
     cn_diag    diag = {0};
     cn_listing l;
     cn_listing_begin(&l, cli);
     cn_json_open(&l.w, '{');
-    const cn_err err = show(&l, ledger, id, &diag);
+    const cn_err err = show(&l, ledger, id, with_evidence, &diag);
     cn_json_close(&l.w, '}');
     return cn_listing_end(&l, err, &diag);
 }
 
 int cn_cmd_sessions(int argc, char **argv) {
-    static const char usage[] = "usage: cairn sessions [list]          the last sessions\n"
-                                "       cairn sessions show SESSION    its turns, tools and bills\n"
-                                "\n"
-                                "examples:\n"
-                                "  cairn sessions             newest first\n"
-                                "  cairn sessions show 3f9    a prefix of the id will do\n"
-                                "  cairn sessions --json      as one object\n";
-    cn_cli            cli = {.command = "sessions"};
-    cn_diag           diag = {0};
-    cn_host          *host = NULL;
-    const int         operands = cn_cli_parse(&cli, argc, argv, usage, NULL);
-    const bool        is_show = operands == 2 && strcmp(argv[0], "show") == 0;
+    static const char usage[] =
+        "usage: cairn sessions [list]          the last sessions\n"
+        "       cairn sessions show SESSION [--evidence]   its turns, tools and bills\n"
+        "\n"
+        "examples:\n"
+        "  cairn sessions             newest first\n"
+        "  cairn sessions show 3f9    a prefix of the id will do\n"
+        "  cairn sessions show 3f9 --evidence    and what was read\n"
+        "  cairn sessions --json      as one object\n";
+    cn_cli          cli = {.command = "sessions"};
+    cn_diag         diag = {0};
+    cn_host        *host = NULL;
+    bool            with_evidence = false;
+    const cn_option options[] = {
+        {.name = "evidence", .flag = &with_evidence, .help = "with show: lines of each answer"},
+        {0},
+    };
+    const int  operands = cn_cli_parse(&cli, argc, argv, usage, options);
+    const bool is_show = operands == 2 && strcmp(argv[0], "show") == 0;
     if (!is_show && (operands > 1 || (operands == 1 && strcmp(argv[0], "list") != 0)))
         return cn_cli_usage(&cli, "want one of: list, show SESSION");
     const cn_err err = cn_cli_open_host(&cli, &host, &diag);
     const int    status = err       ? cn_cli_fail(&cli, err, &diag)
-                          : is_show ? print_session(&cli, host->ledger, argv[1])
+                          : is_show ? print_session(&cli, host->ledger, argv[1], with_evidence)
                                     : cn_print_sessions(&cli, host->ledger);
     cn_host_close(host);
     return status;

@@ -2,6 +2,7 @@
 #include "runtime/screen.h"
 
 #include "base/clock.h"
+#include "runtime/evidence.h"
 #include "runtime/quote.h"
 #include "runtime/signals.h"
 #include "runtime/term.h"
@@ -104,6 +105,12 @@ static void print_pin(const cn_session *s) {
     if (pin->branch[0]) fprintf(stderr, " (%s)", pin->branch);
 }
 
+static void print_evidence(const cn_turn *t) {
+    cn_term_set_style(stderr, CN_STYLE_DIM);
+    cn_evidence_print(stderr, cn_turn_evidence(t));
+    cn_term_set_style(stderr, CN_STYLE_PLAIN);
+}
+
 static void print_bill(const cn_session *s, const cn_turn *t) {
     const cn_bill *b = cn_turn_bill(t);
     const double   decode_s = (double)(b->decode_ns + b->route_ns + b->attend_ns) / 1e9;
@@ -162,6 +169,7 @@ static int put_json(const cn_cli *cli, const cn_session *s, const cn_turn *t,
         cn_json_close(&w, '}');
     }
     cn_json_close(&w, ']');
+    cn_evidence_put_json(&w, cn_turn_evidence(t));
     put_dropped(&w, t);
     cn_quote now = *price;
     now.miss = cn_turn_missed(t, &now.misses);
@@ -197,6 +205,7 @@ int cn_screen_ask(const cn_cli *cli, cn_session *s, const cn_question *q) {
     if (!err && view.lost && view.lost != EPIPE)
         err = CN_FAIL(&diag, CN_EIO, "the answer cannot be written: %s", strerror(view.lost));
     if (err) status = cn_cli_fail(cli, err, &diag);
+    if (!err && !cli->json && q->with_evidence) print_evidence(t);
     if (!err && !cli->json) print_bill(s, t);
     if (!err && !cli->json && q->is_verbose) {
         price = price_of(s, t);

@@ -21,6 +21,7 @@ typedef struct cn_question {
     int32_t     output_tokens_max; // 0: CN_TURN_OUTPUT_TOKENS
     bool        is_resumed;        // the first of this process in an older session: say its price
     bool        is_verbose;        // say each document that was missing
+    bool        with_evidence;     // for people; JSON always has it
 } cn_question;
 
 /* Ask, and show all of the turn.  cn_signals_cancel stops it; nothing is thrown away then.

@@ -89,6 +89,9 @@ cn_err cn_context_update(cn_context *c, cn_diag *diag) CN_MUST_CHECK;
 const cn_context_plan *cn_context_get_plan(const cn_context *c);
 int64_t                cn_context_docs(const cn_context *c);
 const cn_context_doc  *cn_context_doc_at(const cn_context *c, int64_t i);
+/* The token that each line of document i begins in, [*lines_out]: as it is stored, or held in
+ * memory; else there are none.  Valid until the next bind, update or close. */
+void cn_context_doc_lines(cn_context *c, int64_t i, const int32_t **line_out, int32_t *lines_out);
 /* What is left out, with the reason: plan.left_files files, then plan.left_refs refs.  NULL
  * past the last. */
 const char *cn_context_left_at(const cn_context *c, int64_t i, int64_t *tokens_out,

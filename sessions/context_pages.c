@@ -173,6 +173,21 @@ cn_err cn_context_settle(cn_context *c, cn_diag *diag) {
     return CN_OK;
 }
 
+void cn_context_doc_lines(cn_context *c, int64_t i, const int32_t **line_out, int32_t *lines_out) {
+    const cn_hash         *key = &c->shelf.doc[i].piece.key;
+    const cn_context_held *h = find_resident(c, key);
+    cn_pages_doc           doc;
+    *line_out = NULL;
+    *lines_out = 0;
+    if (h) {
+        *line_out = h->token + h->tokens;
+        *lines_out = h->lines;
+    } else if (cn_pages_get_doc(c->txn, key, &doc) == CN_PAGES_HIT) {
+        *line_out = doc.line;
+        *lines_out = doc.lines;
+    }
+}
+
 /* ---- Prefill ---------------------------------------------------------------------- */
 
 const cn_diag *cn_context_store_failure(const cn_context *c) {

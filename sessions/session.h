@@ -28,7 +28,7 @@
 #ifndef CN_SESSIONS_SESSION_H
 #define CN_SESSIONS_SESSION_H
 
-#include "sessions/context.h"
+#include "sessions/evidence.h"
 #include "store/ledger_pins.h"
 #include "tools/tools.h"
 
@@ -180,6 +180,8 @@ const cn_bill      *cn_turn_bill(const cn_turn *t); // whole once the turn is do
 cn_stop             cn_turn_stop(const cn_turn *t);
 const char         *cn_turn_text(const cn_turn *t);               // the answer
 const cn_turn_call *cn_turn_call_at(const cn_turn *t, int32_t i); // NULL past the last
+/* Where the answer was read, as the ledger has it; whole once the turn is done. */
+const cn_evidence *cn_turn_evidence(const cn_turn *t);
 /* Logits that chose the last token of the turn, for tests; NULL before. */
 const float *cn_turn_logits(const cn_turn *t);
 void         cn_turn_free(cn_turn *t); // NULL is allowed

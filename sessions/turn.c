@@ -209,6 +209,8 @@ static cn_err step_context(cn_turn *t, cn_diag *diag) {
     CN_TRY(cn_context_bind(t->s->context, t->s->view, &gone, diag));
     cn_turn_charge(t, &t->bill.restore_ns);
     if (gone) return bill_view(t, 0, diag); // evicted by another process meanwhile: prefill again
+    CN_TRY(cn_evidence_reserve(&t->evidence, cn_view_tokens(t->s->view), diag));
+    t->read_ns += cn_turn_charge(t, &t->bill.route_ns);
     t->phase = IN_PROMPT;
     return CN_OK;
 }
@@ -221,11 +223,13 @@ static void prepare_prompt(cn_turn *t) {
     t->slice = (cn_slice){.doc = t->s->doc,
                           .token = t->pending.token + t->sent,
                           .tokens = n,
-                          .view = n == left ? t->s->view : NULL};
+                          .view = n == left ? t->s->view : NULL,
+                          .wants_read = true};
 }
 
 static void prepare_decode(cn_turn *t) {
-    t->slice = (cn_slice){.doc = t->s->doc, .token = &t->token, .tokens = 1, .view = t->s->view};
+    t->slice = (cn_slice){
+        .doc = t->s->doc, .token = &t->token, .tokens = 1, .view = t->s->view, .wants_read = true};
 }
 
 cn_slice *cn_turn_slice(cn_turn *t) {
@@ -255,10 +259,12 @@ void cn_turn_ran(cn_turn *t, const cn_step_stats *stats) {
         t->bill.decode_ns += stats->self_ns;
     }
     t->bill.route_ns += stats->route_ns;
+    t->read_ns += stats->read_ns;
     t->bill.attend_ns += stats->attend_ns;
     t->bill.decode_ns += stats->wall_ns - stats->self_ns - stats->route_ns - stats->attend_ns;
     t->bill.bytes_read += stats->bytes;
     t->logits = t->slice.logits;
+    t->read = t->slice.read;
     if (is_prompt && t->sent == t->pending.count) {
         t->pending.count = t->sent = 0;
         t->phase = IN_DECODE;
@@ -300,6 +306,9 @@ static cn_err end_generation(cn_turn *t, cn_stop stop, cn_diag *diag) {
     const size_t from = t->answer.bytes;
     cn_detok_end(&t->detok, &t->answer);
     say(t, from);
+    cn_turn_charge(t, &t->bill.tokenize_ns);
+    CN_TRY(cn_evidence_fold(&t->evidence, t->s->context, diag));
+    t->read_ns += cn_turn_charge(t, &t->bill.route_ns);
     if (!t->in_call || stop != CN_STOP_END) {
         CN_TRY(commit(t, stop, NULL, diag));
         t->stop = stop;
@@ -349,6 +358,9 @@ static cn_err step_decode(cn_turn *t, cn_diag *diag) {
         const size_t from = t->answer.bytes;
         cn_detok_put(&t->detok, h->tokenizer, t->token, &t->answer);
         say(t, from);
+        cn_turn_charge(t, &t->bill.tokenize_ns);
+        cn_evidence_add(&t->evidence, &t->read);
+        t->read_ns += cn_turn_charge(t, &t->bill.route_ns);
     }
     cn_turn_charge(t, &t->bill.tokenize_ns);
     if (t->answer.err || t->call.err) return CN_FAIL(diag, CN_ENOMEM, "no memory for an answer");
@@ -431,7 +443,20 @@ static void count_otherwise(cn_turn *t) {
         t->bill.saved_ns = t->bill.no_cache_ns - t->bill.wall_ns;
     }
     if (t->bill.route_ns)
-        t->bill.per_layer_routing_ns = t->bill.wall_ns + t->bill.route_ns * (layers - 1);
+        t->bill.per_layer_routing_ns =
+            t->bill.wall_ns + (t->bill.route_ns - t->read_ns) * (layers - 1);
+}
+
+/* Best effort: a turn that is over is not lost for want of its evidence. */
+static void finish_evidence(cn_turn *t) {
+    const int64_t begin = cn_clock_ns();
+    cn_diag       diag;
+    if (cn_evidence_fold(&t->evidence, t->s->context, &diag))
+        cn_log(CN_LOG_WARN, "turn %d: evidence is lost: %s", t->number, diag.text);
+    cn_evidence_finish(&t->evidence);
+    const int64_t ns = cn_clock_ns() - begin;
+    t->bill.route_ns += ns;
+    t->read_ns += ns;
 }
 
 static cn_err finish(cn_turn *t, cn_stop stop, cn_diag *diag) {
@@ -440,8 +465,8 @@ static cn_err finish(cn_turn *t, cn_stop stop, cn_diag *diag) {
     t->stop = stop;
     t->is_over = true;
     return cn_ledger_turn_finish(t->s->writer, stop,
-                                 (cn_ledger_text){t->answer.data, t->answer.bytes}, &t->bill, NULL,
-                                 0, diag);
+                                 (cn_ledger_text){t->answer.data, t->answer.bytes}, &t->bill,
+                                 t->evidence.read, t->evidence.reads, diag);
 }
 
 /* The token that ended the answer goes into the conversation's pages now, so that they can be
@@ -460,6 +485,7 @@ static cn_err step_end(cn_turn *t, cn_diag *diag) {
     if (!t->s->is_trial) cn_session_store(t->s, &bytes);
     t->bill.bytes_written += bytes;
     cn_turn_charge(t, &t->bill.store_ns);
+    finish_evidence(t);
     return finish(t, t->stop, diag);
 }
 
@@ -512,6 +538,7 @@ void cn_turn_stop_now(cn_turn *t, cn_stop stop) {
     // The conversation is what was committed; its document is restored by the next turn.
     t->s->is_restored = false;
     forget_missing(t);
+    finish_evidence(t);
     cn_context_take_back(t->s->context, t->s->refs);
     t->phase = IN_END;
     const cn_err err = finish(t, stop, NULL);
@@ -581,6 +608,10 @@ const cn_turn_call *cn_turn_call_at(const cn_turn *t, int32_t i) {
     return i >= 0 && i < t->call_count ? &t->calls[i] : NULL;
 }
 
+const cn_evidence *cn_turn_evidence(const cn_turn *t) {
+    return &t->evidence;
+}
+
 const float *cn_turn_logits(const cn_turn *t) {
     return t->logits;
 }
@@ -598,5 +629,6 @@ void cn_turn_free(cn_turn *t) {
     cn_buf_release(&t->call_name);
     cn_buf_release(&t->call_arguments);
     cn_buf_release(&t->result_text);
+    cn_evidence_release(&t->evidence);
     free(t);
 }

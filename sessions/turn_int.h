@@ -7,6 +7,7 @@
 #ifndef CN_SESSIONS_TURN_INT_H
 #define CN_SESSIONS_TURN_INT_H
 
+#include "sessions/evidence.h"
 #include "sessions/ref.h"
 #include "sessions/session_int.h"
 
@@ -57,6 +58,9 @@ struct cn_turn {
     cn_slice         slice;
     int32_t          token; // the sampled one, that the slice of a decode step holds
     const float     *logits;
+    cn_read          read; // of the step that made them
+    cn_evidence      evidence;
+    int64_t          read_ns; // of bill.route_ns: evidence
     cn_detok         detok;
     cn_buf           answer; // since the question
     cn_buf           call;   // the text of the call being sampled

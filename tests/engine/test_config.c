@@ -49,6 +49,7 @@ static const struct {
     {.name = "index_key_norm", .kind = FLAG},
     {"index_local", WHOLE, "0", "134217728", "-1", "134217729", "0..134217728"},
     {"index_topk", WHOLE, "1", "134217728", "0", "9223372036854775807", "1..134217728"},
+    {"index_scale", REAL, "1e-44", "3e38", "0", "1e+39", NULL},
     {.name = "conversation_refs", .kind = FLAG},
     {.name = "quantization", .kind = NAME},
 };
@@ -119,6 +120,7 @@ static void test_required_keys_alone_give_the_defaults(void **state) {
     assert_false(c.index_key_norm);
     assert_int_equal(c.index_local, 0);
     assert_int_equal(c.index_topk, 2048);
+    assert_float_equal(c.index_scale, 0.0883883, 1e-6); // 128^-1/2
     assert_false(c.conversation_refs);
     assert_false(c.int8_rows);
     assert_int_equal(c.roles, 0);
@@ -137,7 +139,8 @@ static void test_every_key_is_read(void **state) {
                          "\"tie_word_embeddings\":true,\"qk_norm_self\":false,"
                          "\"qk_norm_cross\":true,\"index_heads\":4,\"index_head_dim\":64,"
                          "\"index_act\":\"relu\",\"index_weighted\":true,\"index_key_norm\":true,"
-                         "\"index_local\":17,\"index_topk\":19,\"conversation_refs\":true,"
+                         "\"index_local\":17,\"index_topk\":19,\"index_scale\":0.75,"
+                         "\"conversation_refs\":true,"
                          "\"quantization\":\"int8_rows\",\"roles\":{\"user\":999,\"end\":0}}"),
                CN_OK);
     assert_int_equal(c.arm, CN_ARM_YOCO);
@@ -168,12 +171,24 @@ static void test_every_key_is_read(void **state) {
     assert_true(c.index_key_norm);
     assert_int_equal(c.index_local, 17);
     assert_int_equal(c.index_topk, 19);
+    assert_true(c.index_scale == 0.75f);
     assert_true(c.conversation_refs);
     assert_true(c.int8_rows);
     assert_int_equal(c.roles, 2);
     assert_int_equal(cn_config_role(&c, "user"), 999);
     assert_int_equal(cn_config_role(&c, "end"), 0);
     assert_int_equal(cn_config_role(&c, "use"), -1);
+}
+
+/* Of the heads, each has its weight; without weights they are summed as they are. */
+static void test_index_scale(void **state) {
+    (void)state;
+    cn_config c;
+    assert_err(parse_with(&c, "index_heads", "4, \"index_head_dim\": 64"), CN_OK);
+    assert_true(c.index_scale == 0.125f);
+    assert_err(parse_with(&c, "index_heads", "4, \"index_head_dim\": 64, \"index_weighted\": true"),
+               CN_OK);
+    assert_true(c.index_scale == 0.0625f);
 }
 
 /* One flag at a time: none of them is another's. */
@@ -422,6 +437,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_required_keys_alone_give_the_defaults),
         cmocka_unit_test(test_every_key_is_read),
+        cmocka_unit_test(test_index_scale),
         cmocka_unit_test(test_flags_are_their_own),
         cmocka_unit_test(test_missing_keys_are_named),
         cmocka_unit_test(test_wrong_types_are_named),

@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     cn_assert(is_in(c.sink, 0, CN_WINDOW_TOKENS_MAX, 1));
     cn_assert(is_in(c.index_heads, 1, CN_INDEX_HEADS_MAX, 1));
     cn_assert(is_in(c.index_dim, 16, CN_INDEX_DIM_MAX, 16));
-    cn_assert(c.index_local >= 0 && c.index_topk >= 1);
+    cn_assert(c.index_local >= 0 && c.index_topk >= 1 && c.index_scale > 0);
     cn_assert(c.rope_theta > 1 && c.eps > 0 && c.embed_scale - c.embed_scale == 0);
     cn_assert(is_in(c.roles, 0, CN_ROLES_MAX, 1));
     for (int32_t i = 0; i < c.roles; i++) {

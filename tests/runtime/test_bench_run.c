@@ -114,11 +114,50 @@ static void test_summary(void **state) {
     assert_true(s.least_us[CN_PART_ROUTE] == 200 && s.least_us[CN_PART_HEAD] == 40);
 }
 
+/* Every second token is evidence, and its time is in the token's; the others know nothing of it. */
+static void test_tokens_that_are_read(void **state) {
+    (void)state;
+    enum { OUTPUTS = 6 };
+    for (int arm = 0; arm < 2; arm++) {
+        cn_model      *m;
+        cn_engine     *e = open_arm(arm ? CN_ARM_YOCO : CN_ARM_CLSA, &m);
+        cn_run        *run;
+        cn_run_prefill prefill;
+        cn_run_token   token[OUTPUTS];
+        assert_err(
+            cn_run_open(&run,
+                        &(cn_run_opts){.engine = e, .tokens_max = 2048, .outputs_max = OUTPUTS},
+                        &t_diag),
+            CN_OK);
+        assert_err(cn_run_grow(run, 2048, &prefill, &t_diag), CN_OK);
+        assert_err(cn_run_decode_read(run, OUTPUTS, token, &t_diag), CN_OK);
+        for (int i = 0; i < OUTPUTS; i++) {
+            const bool is_read = i % 2 == 1;
+            assert_int_equal(token[i].read_ns > 0, is_read);
+            assert_int_equal(token[i].stats.read_ns > 0, is_read && arm == 0);
+            assert_true(token[i].read_ns < token[i].ns);
+        }
+        cn_run_close(run);
+        cn_engine_close(e);
+        cn_model_close(m);
+    }
+    cn_run_token token[10];
+    for (int i = 0; i < 10; i++)
+        token[i] = (cn_run_token){.ns = i == 0 ? 9000000 : (i % 2 ? 103000 : 100000) + i * 100,
+                                  .read_ns = i % 2 ? 2000 + i : 0};
+    cn_run_read_cost cost;
+    assert_err(cn_run_compare_read(&cost, token, 10, &t_diag), CN_OK);
+    assert_float_equal(cost.with_us, 103.5, 1e-9);    // of 1, 3, 5, 7, 9
+    assert_float_equal(cost.without_us, 100.6, 1e-9); // of 2, 4, 6, 8: the upper of the two
+    assert_float_equal(cost.read_us, 2.005, 1e-9);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_contexts),
         cmocka_unit_test(test_long_sequence),
         cmocka_unit_test(test_summary),
+        cmocka_unit_test(test_tokens_that_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
