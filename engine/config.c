@@ -80,6 +80,7 @@ static const key keys[] = {
     INT ("index_topk",          index_topk,     0, 2048, 1, CN_TOPK_SCORES_MAX, 1),
     REAL("index_scale",         KEY_F32, index_scale, 0, 0),
     BOOL("conversation_refs",   conversation_refs, false),
+    BOOL("conversation_summaries", conversation_summaries, false),
     NAME("quantization",        KEY_NAME_BOOL, int8_rows, 0, quantizations),
 };
 // clang-format on

@@ -37,6 +37,7 @@
  *   index_scale             > 0: factor of the index scores in the softmax that they were
  *                           trained with; it changes no set                          below
  *   conversation_refs       bool: long parts become documents                        false
+ *   conversation_summaries  bool: it can sum up a conversation when asked to         false
  *   quantization            "none" | "int8_rows"                                     none
  *   roles                   object: role name (1..31 bytes) -> token id              {}
  *
@@ -107,6 +108,7 @@ typedef struct cn_config {
     int32_t        index_topk;
     float          index_scale;
     bool           conversation_refs;
+    bool           conversation_summaries;
     bool           int8_rows;
     int32_t        roles;
     cn_role        role[CN_ROLES_MAX];

@@ -5,6 +5,7 @@
  * turn is the one of cairn ask, in one process: model, pages and conversation stay open.
  */
 #include "base/version.h"
+#include "runtime/compaction.h"
 #include "runtime/evidence.h"
 #include "runtime/prompt.h"
 #include "runtime/quote.h"
@@ -153,6 +154,43 @@ static int run_tools(chat *c, const char *argument) {
     return cn_listing_end(&l, err, &diag);
 }
 
+static int put_compaction(const chat *c, const cn_compact *done) {
+    cn_buf         buf = {0};
+    cn_json_writer w = cn_json_writer_on(&buf);
+    if (!c->cli->json) {
+        if (done) cn_compaction_print(stdout, done);
+        return CN_EXIT_DONE;
+    }
+    cn_json_open(&w, '{');
+    cn_json_field_string(&w, "session", cn_session_row(c->session)->id);
+    cn_json_field_bool(&w, "auto", cn_session_is_compacted_on_its_own(c->session));
+    if (done) {
+        cn_json_put_key(&w, "compaction");
+        cn_compaction_put_json(&w, done);
+    }
+    cn_json_close(&w, '}');
+    return cn_cli_put_json(c->cli, &buf);
+}
+
+static int run_compact(chat *c, const char *argument) {
+    cn_diag     diag = {0};
+    cn_compact *done = NULL;
+    cn_err      err;
+    const bool  is_on = strcmp(argument, "on") == 0;
+    if (*argument && !is_on && strcmp(argument, "off") != 0)
+        return cn_cli_usage(c->cli, "/compact %s: want on, off or nothing", argument);
+    cn_signals_rearm();
+    if (*argument)
+        err = cn_session_set_compaction(c->session, is_on, &diag);
+    else
+        err = cn_compaction_run(&done, c->session, &(cn_compact_opts){0}, &diag);
+    const int status = err == CN_ECANCELLED ? CN_EXIT_INTERRUPTED
+                       : err                ? cn_cli_fail(c->cli, err, &diag)
+                                            : put_compaction(c, done);
+    cn_compact_free(done);
+    return status;
+}
+
 static int run_sessions(chat *c, const char *argument) {
     (void)argument;
     return cn_print_sessions(c->cli, c->host->ledger);
@@ -168,6 +206,8 @@ static const command commands[] = {
     {"cost", "[turn|session|day|tool]", "what the session cost", run_cost},
     {"evidence", "", "which lines the last answer was read from", run_evidence},
     {"context", "", "what is in the view now, and what the next turn will prefill", run_context},
+    {"compact", "[on|off]", "a summary in the place of the conversation; on its own or not",
+     run_compact},
     {"tools", "", "what the model may call, and what it called", run_tools},
     {"sessions", "", "the last sessions", run_sessions},
     {"help", "", "this list", run_help},

@@ -224,6 +224,7 @@ static void put_info(cn_json_writer *w, const cn_model *m, const char *folder, c
         PUT(int64, "index_local", c->index_local);
     }
     PUT(bool, "conversation_refs", c->conversation_refs);
+    PUT(bool, "conversation_summaries", c->conversation_summaries);
     cn_json_put_key(w, "load_ms");
     cn_json_put_f64(w, load_ms, 4);
 #undef PUT

@@ -119,13 +119,16 @@ int cn_cmd_sessions(int argc, char **argv) {
     static const char usage[] =
         "usage: cairn sessions [list]          the last sessions\n"
         "       cairn sessions show SESSION [--evidence]   its turns, tools and bills\n"
+        "       cairn sessions compact SESSION a summary in its place\n"
         "\n"
         "examples:\n"
         "  cairn sessions             newest first\n"
         "  cairn sessions show 3f9    a prefix of the id will do\n"
         "  cairn sessions show 3f9 --evidence    and what was read\n"
         "  cairn sessions --json      as one object\n";
-    cn_cli          cli = {.command = "sessions"};
+    cn_cli cli = {.command = "sessions"};
+    if (argc > 1 && strcmp(argv[1], "compact") == 0)
+        return cn_cmd_sessions_compact(argc - 1, argv + 1);
     cn_diag         diag = {0};
     cn_host        *host = NULL;
     bool            with_evidence = false;

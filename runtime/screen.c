@@ -2,6 +2,7 @@
 #include "runtime/screen.h"
 
 #include "base/clock.h"
+#include "runtime/compaction.h"
 #include "runtime/evidence.h"
 #include "runtime/quote.h"
 #include "runtime/signals.h"
@@ -148,8 +149,8 @@ static void put_dropped(cn_json_writer *w, const cn_turn *t) {
     cn_json_close(w, ']');
 }
 
-static int put_json(const cn_cli *cli, const cn_session *s, const cn_turn *t,
-                    const cn_quote *price) {
+static int put_json(const cn_cli *cli, const cn_session *s, const cn_turn *t, const cn_quote *price,
+                    const cn_compact *before) {
     cn_buf         buf = {0};
     cn_json_writer w = cn_json_writer_on(&buf);
     cn_json_open(&w, '{');
@@ -176,6 +177,10 @@ static int put_json(const cn_cli *cli, const cn_session *s, const cn_turn *t,
     cn_quote_put_json(&w, &now);
     cn_json_field_bool(&w, "pinned", cn_session_pin(s) != NULL);
     cn_usage_put_json(&w, cn_usage_now());
+    if (before) {
+        cn_json_put_key(&w, "compaction");
+        cn_compaction_put_json(&w, before);
+    }
     cn_json_close(&w, '}');
     return cn_cli_put_json(cli, &buf);
 }
@@ -184,6 +189,7 @@ int cn_screen_ask(const cn_cli *cli, cn_session *s, const cn_question *q) {
     screen             view = {.cli = cli, .has_bar = !cli->json && cn_term_is_smart(stderr)};
     cn_diag            diag = {0};
     cn_turn           *t = NULL;
+    cn_compact        *before = NULL;
     int                status = CN_EXIT_DONE;
     const cn_turn_opts opts = {.question = q->text,
                                .question_bytes = q->bytes,
@@ -192,19 +198,28 @@ int cn_screen_ask(const cn_cli *cli, cn_session *s, const cn_question *q) {
                                .on_call = on_call,
                                .on_prefill = on_prefill,
                                .ctx = &view};
-    cn_err             err = cn_turn_begin(&t, s, &opts, &diag);
-    cn_quote           price = {0};
+    cn_err   err = cn_compaction_run_if_due(&before, s, q->bytes, q->output_tokens_max, &diag);
+    cn_quote price = {0};
+    if (before && !cli->json) {
+        cn_term_set_style(stderr, CN_STYLE_DIM);
+        cn_compaction_print(stderr, before);
+        cn_term_set_style(stderr, CN_STYLE_PLAIN);
+    }
+    if (!err) err = cn_turn_begin(&t, s, &opts, &diag);
     if (!err) price = price_of(s, t);
     if (!err && !cli->json && (q->is_resumed || price.missing_tokens)) print_price(&price);
     view.prefill_ns = cn_clock_ns();
     if (!err) err = cn_turn_run(t, cn_signals_cancel(), &diag);
     end_bar(&view);
-    if (!err && cli->json) status = put_json(cli, s, t, &price);
+    if (!err && cli->json) status = put_json(cli, s, t, &price, before);
     if (view.mid_line) puts("");
     flush_answer(&view);
     if (!err && view.lost && view.lost != EPIPE)
         err = CN_FAIL(&diag, CN_EIO, "the answer cannot be written: %s", strerror(view.lost));
-    if (err) status = cn_cli_fail(cli, err, &diag);
+    if (err == CN_ECANCELLED) // while it was compacted: nothing was asked
+        status = CN_EXIT_INTERRUPTED;
+    else if (err)
+        status = cn_cli_fail(cli, err, &diag);
     if (!err && !cli->json && q->with_evidence) print_evidence(t);
     if (!err && !cli->json) print_bill(s, t);
     if (!err && !cli->json && q->is_verbose) {
@@ -214,6 +229,7 @@ int cn_screen_ask(const cn_cli *cli, cn_session *s, const cn_question *q) {
     if (!err && cn_turn_stop(t) == CN_STOP_CANCEL) status = CN_EXIT_INTERRUPTED;
     if (!err && cn_turn_stop(t) == CN_STOP_BUDGET) status = CN_EXIT_BUDGET;
     cn_turn_free(t);
+    cn_compact_free(before);
     return status;
 }
 

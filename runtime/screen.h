@@ -24,7 +24,8 @@ typedef struct cn_question {
     bool        with_evidence;     // for people; JSON always has it
 } cn_question;
 
-/* Ask, and show all of the turn.  cn_signals_cancel stops it; nothing is thrown away then.
+/* Ask, and show all of the turn; before it the compaction, if the conversation had come near its
+ * limit.  cn_signals_cancel stops it; nothing is thrown away then.
  *
  * Returns the exit status of a command that did only this: CN_EXIT_DONE, CN_EXIT_FAILED (and
  * said why), CN_EXIT_BUDGET, CN_EXIT_INTERRUPTED. */

@@ -117,8 +117,16 @@ static cn_err become_writer(cn_session *s, cn_diag *diag) {
     return finish_open_turn(s, diag);
 }
 
+void cn_session_lose_writer(cn_session *s) {
+    cn_ledger_writer_close(s->writer);
+    s->writer = NULL;
+    s->is_stale = true;
+    (void)become_writer(s, NULL);
+}
+
 cn_err cn_session_catch_up(cn_session *s, cn_diag *diag) {
     if (!s->is_stale) return CN_OK;
+    if (!s->writer) CN_TRY(become_writer(s, diag));
     CN_TRY(cn_session_read_row(s, diag));
     if (s->row->open_turn) CN_TRY(finish_open_turn(s, diag));
     s->tokens.count = 0;
@@ -236,7 +244,12 @@ const int32_t *cn_session_token(const cn_session *s) {
     return s->tokens.token;
 }
 
+bool cn_session_is_compacted_on_its_own(const cn_session *s) {
+    return !s->is_compacted_by_hand;
+}
+
 cn_err cn_session_rewind(cn_session *s, int32_t turn, cn_diag *diag) {
+    CN_TRY(cn_session_catch_up(s, diag));
     CN_TRY(cn_ledger_rewind(s->writer, turn, diag));
     s->is_stale = true;
     return cn_session_catch_up(s, diag);

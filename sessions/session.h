@@ -106,6 +106,11 @@ typedef enum { CN_EDIT_ADD, CN_EDIT_DROP } cn_edit;
 cn_err cn_session_edit(cn_session *s, cn_edit edit, const char *const *path, int64_t paths,
                        cn_diag *diag) CN_MUST_CHECK;
 
+/* Whether the conversation may be compacted on its own when it comes near its limit (compact.h);
+ * kept like an edit.  A new session's may. */
+cn_err cn_session_set_compaction(cn_session *s, bool is_auto, cn_diag *diag) CN_MUST_CHECK;
+bool   cn_session_is_compacted_on_its_own(const cn_session *s);
+
 /* Take back every turn after `turn` (0: all): the conversation is as it was behind it.  They stay
  * on the bill.  No turn of the session may be running.
  *

@@ -32,12 +32,13 @@ struct cn_session {
     bool               is_pinned;
 
     // Settings.
-    int64_t  budget;      // tokens of the view's files
-    int64_t  refs_budget; // tokens of the conversation's long parts
-    cn_paths passed;      // files that the choice passed over, sorted
-    cn_paths away;        // that were in the view once and are not now, sorted
-    cn_paths added;       // in, whatever they cost
-    cn_paths dropped;     // out
+    int64_t  budget;               // tokens of the view's files
+    int64_t  refs_budget;          // tokens of the conversation's long parts
+    bool     is_compacted_by_hand; // never on its own
+    cn_paths passed;               // files that the choice passed over, sorted
+    cn_paths away;                 // that were in the view once and are not now, sorted
+    cn_paths added;                // in, whatever they cost
+    cn_paths dropped;              // out
 };
 
 /* ---- session.c ----------------------------------------------------------------------- */
@@ -48,6 +49,10 @@ cn_err cn_session_read_row(cn_session *s, cn_diag *diag) CN_MUST_CHECK;
 /* After a turn that failed: take over what the ledger has.  A commit that failed may be there all
  * the same, and a turn may have stayed open: it is finished. */
 cn_err cn_session_catch_up(cn_session *s, cn_diag *diag) CN_MUST_CHECK;
+
+/* After a failure that left open which conversation the writer writes: become it anew, now or with
+ * the next catch_up. */
+void cn_session_lose_writer(cn_session *s);
 
 /* Put the conversation's document back from the store; where that is not possible it is left
  * empty and the turn replays its tokens.  bytes_out: read from the store. */
@@ -61,6 +66,8 @@ void cn_session_store(cn_session *s, int64_t *bytes_out);
 /* The settings as JSON; and back.  What cannot be read is as if it were not there. */
 void cn_session_put_settings(const cn_session *s, cn_buf *buf);
 void cn_session_read_settings(cn_session *s, const char *text);
+/* The settings as they fit into the ledger: what was passed over may be left out. */
+cn_err cn_session_make_settings(cn_session *s, cn_buf *buf, cn_diag *diag) CN_MUST_CHECK;
 
 /* Tell the context what the ledger knows: the documents of before; the conversation's long
  * parts, in place of those that it has. */

@@ -10,10 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- Settings: {"budget":N,"refs_budget":N,"added":[path],"dropped":[path],"passed":[path],
- *                 "away":[path]} ------------------------------------------------------------- */
+/* ---- Settings: {"budget":N,"refs_budget":N,"compaction":"auto"|"by hand","added":[path],
+ *                 "dropped":[path],"passed":[path],"away":[path]} ----------------------------- */
 
 enum { SETTINGS_BYTES = CN_LEDGER_STRING_BYTES_MAX };
+
+static const char by_hand[] = "by hand";
 
 static void read_paths(const cn_json *list, cn_paths *out) {
     cn_paths_release(out);
@@ -29,6 +31,8 @@ void cn_session_read_settings(cn_session *s, const char *text) {
     const cn_json *root = cn_json_root(doc);
     cn_json_int64(cn_json_get(root, "budget"), &s->budget);
     cn_json_int64(cn_json_get(root, "refs_budget"), &s->refs_budget);
+    const char *compaction = cn_json_string(cn_json_get(root, "compaction"));
+    s->is_compacted_by_hand = compaction && strcmp(compaction, by_hand) == 0;
     read_paths(cn_json_get(root, "added"), &s->added);
     read_paths(cn_json_get(root, "dropped"), &s->dropped);
     read_paths(cn_json_get(root, "passed"), &s->passed);
@@ -51,6 +55,7 @@ void cn_session_put_settings(const cn_session *s, cn_buf *buf) {
     cn_json_put_int64(&w, s->budget);
     cn_json_put_key(&w, "refs_budget");
     cn_json_put_int64(&w, s->refs_budget);
+    cn_json_field_string(&w, "compaction", s->is_compacted_by_hand ? by_hand : "auto");
     put_paths(&w, "added", &s->added);
     put_paths(&w, "dropped", &s->dropped);
     put_paths(&w, "passed", &s->passed);
@@ -58,21 +63,26 @@ void cn_session_put_settings(const cn_session *s, cn_buf *buf) {
     cn_json_close(&w, '}');
 }
 
-static cn_err write_settings(cn_session *s, cn_diag *diag) {
-    cn_buf buf = {0};
-    cn_session_put_settings(s, &buf);
-    if (buf.err == CN_ETOOBIG) { // very many paths: files that were passed over may come in later
-        cn_buf_release(&buf);
+cn_err cn_session_make_settings(cn_session *s, cn_buf *buf, cn_diag *diag) {
+    cn_session_put_settings(s, buf);
+    if (buf->err == CN_ETOOBIG) { // very many paths: files that were passed over may come in later
+        cn_buf_release(buf);
         cn_paths_release(&s->passed);
         cn_paths_release(&s->away); // likewise files that return
-        cn_session_put_settings(s, &buf);
+        cn_session_put_settings(s, buf);
     }
-    const cn_err err =
-        buf.err
-            ? CN_FAIL(diag, buf.err,
-                      "settings with %" PRId64 " paths added, %" PRId64 " dropped, limit %d bytes",
-                      s->added.count, s->dropped.count, (int)SETTINGS_BYTES - 1)
-            : cn_ledger_session_edit(s->writer, &(cn_ledger_edit){.settings = cn_buf_str(&buf)},
+    if (buf->err)
+        return CN_FAIL(diag, buf->err,
+                       "settings with %" PRId64 " paths added, %" PRId64 " dropped, limit %d bytes",
+                       s->added.count, s->dropped.count, (int)SETTINGS_BYTES - 1);
+    return CN_OK;
+}
+
+static cn_err write_settings(cn_session *s, cn_diag *diag) {
+    cn_buf buf = {0};
+    cn_err err = cn_session_make_settings(s, &buf, diag);
+    if (!err)
+        err = cn_ledger_session_edit(s->writer, &(cn_ledger_edit){.settings = cn_buf_str(&buf)},
                                      diag);
     cn_buf_release(&buf);
     return err;
@@ -80,6 +90,15 @@ static cn_err write_settings(cn_session *s, cn_diag *diag) {
 
 double cn_session_prefill_ns(const cn_session *s) {
     return s->host->prefill_ns;
+}
+
+cn_err cn_session_set_compaction(cn_session *s, bool is_auto, cn_diag *diag) {
+    const bool was = s->is_compacted_by_hand;
+    CN_TRY(cn_session_catch_up(s, diag));
+    s->is_compacted_by_hand = !is_auto;
+    const cn_err err = write_settings(s, diag);
+    if (err) s->is_compacted_by_hand = was;
+    return err;
 }
 
 /* ---- What the ledger knows ----------------------------------------------------------- */
@@ -248,6 +267,7 @@ static cn_err move_paths(cn_paths *to, cn_paths *from, const char *const *path, 
 
 cn_err cn_session_edit(cn_session *s, cn_edit edit, const char *const *path, int64_t paths,
                        cn_diag *diag) {
+    CN_TRY(cn_session_catch_up(s, diag));
     CN_TRY(cn_context_update(s->context, diag));
     for (int64_t i = 0; i < paths; i++) CN_TRY(check_path(s, path[i], edit, diag));
     const cn_paths was_added = s->added, was_dropped = s->dropped;

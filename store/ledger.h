@@ -232,8 +232,23 @@ typedef enum {
 
 typedef enum { CN_STEP_GENERATION, CN_STEP_TOOL } cn_step_kind;
 
+#define CN_ORIGIN_LIST(X)                                                                          \
+    X(ASKED, "asked")                                                                              \
+    X(SUMMARY, "summary") /* stands for turns of a parent: the model wrote it */                   \
+    X(EXTRACT, "extract") /* the same, put together from them */                                   \
+    X(KEPT, "kept")       /* a copy of a parent's turn; that one has the bill */
+
+/* How a turn came into the conversation (cn_ledger_compact). */
+typedef enum {
+#define X(name, text) CN_ORIGIN_##name,
+    CN_ORIGIN_LIST(X)
+#undef X
+        CN_ORIGIN_COUNT
+} cn_origin;
+
 const char *cn_stop_name(cn_stop stop);              // "?" outside the enum
 const char *cn_call_state_name(cn_call_state state); // "?" outside the enum
+const char *cn_origin_name(cn_origin origin);        // "?" outside the enum
 
 /* The number that the next turn of this session gets. */
 cn_err cn_ledger_turn_next(cn_ledger_writer *w, int32_t *turn_out, cn_diag *diag) CN_MUST_CHECK;
@@ -317,6 +332,38 @@ cn_err cn_ledger_turn_finish(cn_ledger_writer *w, cn_stop stop, cn_ledger_text a
                              const cn_bill *bill, const cn_ledger_read *read, int64_t reads,
                              cn_diag *diag) CN_MUST_CHECK;
 
+/* ---- Compaction ------------------------------------------------------------------- */
+
+typedef struct cn_ledger_compaction {
+    cn_origin      origin;       // SUMMARY or EXTRACT
+    int32_t        through;      // the last turn that it stands for; its number from now on
+    cn_ledger_text question;     // as the conversation has it
+    cn_ledger_text answer;       // the summary
+    const int32_t *token;        // [tokens] of both, as the conversation has them
+    int64_t        tokens;       //
+    const char    *parent_id;    // of the session as it was; as for create
+    const char    *parent_title; // NULL: as before
+    const char    *settings;     // of the session from now on; NULL: as before
+    int64_t        started_ns;   // unix time
+    const cn_bill *bill;
+} cn_ledger_compaction;
+
+/* Put one turn in the place of all turns up to `through`.  The session as it was becomes a session
+ * of its own, under a new id: the parent of the compacted one, which keeps the id, begins with
+ * the new turn and goes on with copies of the turns behind `through` (CN_ORIGIN_KEPT; texts,
+ * tokens, calls and refs, and zeros for a bill).  Forks of before stay forks of the parent.
+ * Documents, commit and branch are the same for both.  The writer writes the compacted one from
+ * now on; nobody could have written it before.  All in one transaction.
+ *
+ *   parent_out  the parent's id.
+ *
+ * CN_EINVAL     a turn is open, the origin is no compaction's; the id, as for create.
+ * CN_ENOTFOUND  `through` is not in the conversation.
+ * CN_ETOOBIG    a limit; the diag has both numbers.
+ * After CN_EIO close the writer: it may be that of the parent. */
+cn_err cn_ledger_compact(cn_ledger_writer *w, const cn_ledger_compaction *c,
+                         char parent_out[CN_LEDGER_ID_BYTES_MAX + 1], cn_diag *diag) CN_MUST_CHECK;
+
 /* ---- Reading a conversation ---------------------------------------------------------
  * In order, the turns taken over from a parent included, rewound ones left out.  Rows are
  * borrowed for the callback.  `session` is an exact id: CN_ENOTFOUND.  `turn` is one turn
@@ -326,6 +373,7 @@ typedef struct cn_ledger_turn {
     const char    *session; // whose turn it is: this one or a parent
     int32_t        turn;
     cn_stop        stop;
+    cn_origin      origin;
     int64_t        started_ns, finished_ns; // unix time; 0 while open
     int32_t        steps;
     cn_ledger_text question, answer;

@@ -53,8 +53,8 @@ static const char *const costs_sql[CN_COST_COUNT] = {
         "SELECT '', '', 0, '', c.name, min(c.started), count(DISTINCT c.turn), count(*),"
         " sum(c.state = 'failed'), sum(c.state = 'interrupted'), sum(c.ns)"
         " FROM tool_calls c JOIN turns t ON t.key = c.turn JOIN sessions s ON s.key = t.session"
-        " WHERE s.tenant = ?2 AND (?1 IS NULL OR s.id = ?1) GROUP BY c.name ORDER BY sum(c.ns) "
-        "DESC, c.name",
+        " WHERE t.origin <> 'kept' AND s.tenant = ?2 AND (?1 IS NULL OR s.id = ?1)"
+        " GROUP BY c.name ORDER BY sum(c.ns) DESC, c.name",
 };
 
 static cn_err list_costs(cn_ledger *l, cn_cost_by by, const char *session, cn_ledger_cost_fn fn,

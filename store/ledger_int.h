@@ -135,6 +135,12 @@ cn_err cn_ledger_check_text(const char *what, cn_ledger_text text, cn_diag *diag
 
 /* ---- Rows that several files need --------------------------------------------------- */
 
+/* The id that a new session gets: `id`, or (NULL or "") a random one.  CN_EINVAL: not one. */
+cn_err cn_ledger_id_choose(char out[CN_LEDGER_ID_BYTES_MAX + 1], const char *id,
+                           cn_diag *diag) CN_MUST_CHECK;
+/* CN_EINVAL  a session has it. */
+cn_err cn_ledger_id_refuse_taken(cn_ledger *l, const char *id, cn_diag *diag) CN_MUST_CHECK;
+
 /* CN_ENOTFOUND  no session with exactly this id. */
 cn_err cn_ledger_session_key(cn_ledger *l, const char *id, int64_t *key_out,
                              cn_diag *diag) CN_MUST_CHECK;

@@ -215,6 +215,9 @@ static const char version_2[] =
 // where nobody knows, which older turns without a measured rate said as "nothing saved".  Prices
 // are of the configuration: the tokens say what a turn costs at any of them.  How long a token's
 // prefill takes is of the engine, not of a session.
+//
+// A turn of a compacted conversation may stand for turns of its parent, or be a copy of one: the
+// parent has its bill, and its calls.
 // clang-format off
 static const char version_3[] =
     "CREATE TABLE stored("
@@ -247,6 +250,9 @@ static const char version_3[] =
     "UPDATE turns SET no_cache_ns = 0, saved_ns = 0"
     " WHERE no_cache_ns = wall_ns AND cached_tokens > 0;"
 
+    "ALTER TABLE turns ADD COLUMN origin TEXT NOT NULL DEFAULT 'asked'"
+    " CHECK(origin IN ('asked', 'summary', 'extract', 'kept'));"
+
     "CREATE TABLE rates("
     " engine BLOB NOT NULL CHECK(length(engine) = 32), threads INTEGER NOT NULL,"
     " prefill_ns REAL NOT NULL CHECK(prefill_ns > 0), measured INTEGER NOT NULL,"
@@ -255,6 +261,7 @@ static const char version_3[] =
     "DROP VIEW cost_by_session;"
     "DROP VIEW cost_by_day;"
     "DROP VIEW cost_by_turn;"
+    "DROP VIEW cost_by_tool;"
     "DROP TABLE prices;"
     "CREATE VIEW cost_by_turn AS SELECT s.id AS session, s.tenant AS tenant, s.title AS title,"
     " t.turn AS turn, date(t.started / 1000000000, 'unixepoch') AS day, t.started AS started,"
@@ -264,7 +271,7 @@ static const char version_3[] =
     "  AS interrupted,"
     " (SELECT coalesce(sum(c.ns), 0) FROM tool_calls c WHERE c.turn = t.key) AS calls_ns"
     BILL_NAMES_V1(OF_TURN) OF_TURN(reused_tokens)
-    " FROM turns t JOIN sessions s ON s.key = t.session;"
+    " FROM turns t JOIN sessions s ON s.key = t.session WHERE t.origin <> 'kept';"
     "CREATE VIEW cost_by_session AS SELECT session, tenant, title, min(started) AS started,"
     " count(*) AS turns, sum(calls) AS calls, sum(failed) AS failed,"
     " sum(interrupted) AS interrupted, sum(calls_ns) AS calls_ns"
@@ -272,7 +279,11 @@ static const char version_3[] =
     "CREATE VIEW cost_by_day AS SELECT day, min(started) AS started,"
     " count(*) AS turns, sum(calls) AS calls, sum(failed) AS failed,"
     " sum(interrupted) AS interrupted, sum(calls_ns) AS calls_ns"
-    BILL_NAMES_V1(SUM_OF) SUM_OF(reused_tokens) " FROM cost_by_turn GROUP BY day;";
+    BILL_NAMES_V1(SUM_OF) SUM_OF(reused_tokens) " FROM cost_by_turn GROUP BY day;"
+    "CREATE VIEW cost_by_tool AS SELECT c.name AS tool, min(c.started) AS started,"
+    " count(DISTINCT c.turn) AS turns, count(*) AS calls, sum(c.state = 'failed') AS failed,"
+    " sum(c.state = 'interrupted') AS interrupted, sum(c.ns) AS calls_ns"
+    " FROM tool_calls c JOIN turns t ON t.key = c.turn WHERE t.origin <> 'kept' GROUP BY c.name;";
 // clang-format on
 
 const char *const cn_ledger_migrations[CN_LEDGER_VERSION] = {version_1, version_2, version_3};

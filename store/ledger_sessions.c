@@ -182,8 +182,7 @@ static cn_err check_id(const char *id, cn_diag *diag) {
     return CN_OK;
 }
 
-/* The id to use: the caller's, or a random one. */
-static cn_err choose_id(char out[CN_LEDGER_ID_BYTES_MAX + 1], const char *id, cn_diag *diag) {
+cn_err cn_ledger_id_choose(char out[CN_LEDGER_ID_BYTES_MAX + 1], const char *id, cn_diag *diag) {
     if (id && *id) {
         CN_TRY(check_id(id, diag));
         memcpy(out, id, strlen(id) + 1);
@@ -198,7 +197,7 @@ static cn_err choose_id(char out[CN_LEDGER_ID_BYTES_MAX + 1], const char *id, cn
 }
 
 /* By any tenant. */
-static cn_err refuse_taken(cn_ledger *l, const char *id, cn_diag *diag) {
+cn_err cn_ledger_id_refuse_taken(cn_ledger *l, const char *id, cn_diag *diag) {
     cn_query q = cn_query_open(l, "SELECT 1 FROM sessions WHERE id = ?");
     cn_query_str(&q, id);
     const cn_err err = cn_query_step(&q, diag);
@@ -233,7 +232,7 @@ static cn_err insert_session(cn_ledger *l, const char *id, const cn_ledger_sessi
     char          model[CN_HASH_HEX_BYTES];
     const int64_t now_ns = cn_clock_unix_ns();
 
-    CN_TRY(refuse_taken(l, id, diag));
+    CN_TRY(cn_ledger_id_refuse_taken(l, id, diag));
     cn_hash_hex(model, &s->model);
     cn_query q =
         cn_query_open(l, "INSERT INTO sessions(id, tenant, forked_at, title, repo, commit_id,"
@@ -257,7 +256,7 @@ cn_err cn_ledger_session_create(cn_ledger *l, const cn_ledger_session *s, cn_led
     char id[CN_LEDGER_ID_BYTES_MAX + 1];
 
     *out = NULL;
-    CN_TRY(choose_id(id, s->id, diag));
+    CN_TRY(cn_ledger_id_choose(id, s->id, diag));
     CN_TRY(check_strings(s->title, s->repo, s->commit, s->branch, s->settings, diag));
     CN_TRY(cn_ledger_txn_begin(l, CN_TXN_WRITE, diag));
     return finish_session(l, insert_session(l, id, s, diag), id, out, diag);
@@ -268,7 +267,7 @@ static cn_err insert_fork(cn_ledger *l, const char *id, const char *parent, int3
     const int64_t now_ns = cn_clock_unix_ns();
     int64_t       session, head;
 
-    CN_TRY(refuse_taken(l, id, diag));
+    CN_TRY(cn_ledger_id_refuse_taken(l, id, diag));
     CN_TRY(cn_ledger_session_key(l, parent, &session, diag));
     CN_TRY(find_back(l, session, turn, &head, diag));
     cn_query q = cn_query_open(
@@ -290,7 +289,7 @@ cn_err cn_ledger_session_fork(cn_ledger *l, const char *parent, int32_t turn, co
     char chosen[CN_LEDGER_ID_BYTES_MAX + 1];
 
     *out = NULL;
-    CN_TRY(choose_id(chosen, id, diag));
+    CN_TRY(cn_ledger_id_choose(chosen, id, diag));
     CN_TRY(cn_ledger_txn_begin(l, CN_TXN_WRITE, diag));
     return finish_session(l, insert_fork(l, chosen, parent, turn, diag), chosen, out, diag);
 }

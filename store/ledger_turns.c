@@ -14,6 +14,11 @@ static const char *const call_state_names[] = {
     CN_CALL_LIST(X)
 #undef X
 };
+static const char *const origin_names[] = {
+#define X(name, text) text,
+    CN_ORIGIN_LIST(X)
+#undef X
+};
 static const char *const step_kind_names[] = {"generation", "tool"};
 enum { STEP_KINDS = sizeof(step_kind_names) / sizeof(step_kind_names[0]) };
 
@@ -26,6 +31,10 @@ const char *cn_stop_name(cn_stop stop) {
 
 const char *cn_call_state_name(cn_call_state state) {
     return (unsigned)state < CN_CALL_COUNT ? call_state_names[state] : "?";
+}
+
+const char *cn_origin_name(cn_origin origin) {
+    return (unsigned)origin < CN_ORIGIN_COUNT ? origin_names[origin] : "?";
 }
 
 /* ---- The open turn ----------------------------------------------------------------- */
@@ -375,6 +384,7 @@ static cn_err turn_row(row_list *list, cn_query *q, int32_t turn) {
     cn_ledger_turn t = {.turn = turn};
     t.session = cn_query_get_str(q);
     t.stop = (cn_stop)cn_query_get_name(q, stop_names, CN_STOP_COUNT);
+    t.origin = (cn_origin)cn_query_get_name(q, origin_names, CN_ORIGIN_COUNT);
     t.started_ns = cn_query_get_int(q);
     t.finished_ns = cn_query_get_int(q);
     t.steps = (int32_t)cn_query_get_int(q);
@@ -388,7 +398,7 @@ static cn_err turn_row(row_list *list, cn_query *q, int32_t turn) {
 
 cn_err cn_ledger_turns(cn_ledger *l, const char *session, int32_t turn, cn_ledger_turn_fn fn,
                        void *ctx, cn_diag *diag) {
-    row_list list = {"SELECT s.id, t.stop, t.started, t.finished,"
+    row_list list = {"SELECT s.id, t.stop, t.origin, t.started, t.finished,"
                      " (SELECT max(step) + 1 FROM steps WHERE turn = t.key), " BILL_NAMES
                      " x.question, x.answer FROM turns t JOIN sessions s ON s.key = t.session"
                      " JOIN turn_texts x ON x.turn = t.key WHERE t.key = ?",

@@ -51,6 +51,7 @@ static const struct {
     {"index_topk", WHOLE, "1", "134217728", "0", "9223372036854775807", "1..134217728"},
     {"index_scale", REAL, "1e-44", "3e38", "0", "1e+39", NULL},
     {.name = "conversation_refs", .kind = FLAG},
+    {.name = "conversation_summaries", .kind = FLAG},
     {.name = "quantization", .kind = NAME},
 };
 enum { KEYS = sizeof(keys) / sizeof(keys[0]) };
@@ -122,6 +123,7 @@ static void test_required_keys_alone_give_the_defaults(void **state) {
     assert_int_equal(c.index_topk, 2048);
     assert_float_equal(c.index_scale, 0.0883883, 1e-6); // 128^-1/2
     assert_false(c.conversation_refs);
+    assert_false(c.conversation_summaries);
     assert_false(c.int8_rows);
     assert_int_equal(c.roles, 0);
 }
@@ -140,7 +142,7 @@ static void test_every_key_is_read(void **state) {
                          "\"qk_norm_cross\":true,\"index_heads\":4,\"index_head_dim\":64,"
                          "\"index_act\":\"relu\",\"index_weighted\":true,\"index_key_norm\":true,"
                          "\"index_local\":17,\"index_topk\":19,\"index_scale\":0.75,"
-                         "\"conversation_refs\":true,"
+                         "\"conversation_refs\":true,\"conversation_summaries\":true,"
                          "\"quantization\":\"int8_rows\",\"roles\":{\"user\":999,\"end\":0}}"),
                CN_OK);
     assert_int_equal(c.arm, CN_ARM_YOCO);
@@ -173,6 +175,7 @@ static void test_every_key_is_read(void **state) {
     assert_int_equal(c.index_topk, 19);
     assert_true(c.index_scale == 0.75f);
     assert_true(c.conversation_refs);
+    assert_true(c.conversation_summaries);
     assert_true(c.int8_rows);
     assert_int_equal(c.roles, 2);
     assert_int_equal(cn_config_role(&c, "user"), 999);
@@ -198,15 +201,16 @@ static void test_flags_are_their_own(void **state) {
         if (keys[i].kind != FLAG) continue;
         cn_config                c, d;
         const bool               is_on = strcmp(keys[i].name, "qk_norm_self") == 0;
-        const bool              *on[] = {&c.rope_global,    &c.embed_norm,       &c.tie_embeddings,
-                                         &c.qk_norm_self,   &c.qk_norm_cross,    &c.index_weighted,
-                                         &c.index_key_norm, &c.conversation_refs};
+        const bool              *on[] = {&c.rope_global,    &c.embed_norm,        &c.tie_embeddings,
+                                         &c.qk_norm_self,   &c.qk_norm_cross,     &c.index_weighted,
+                                         &c.index_key_norm, &c.conversation_refs, &c.conversation_summaries};
         static const char *const names[] = {
-            "rope_global",   "embed_norm",     "tie_word_embeddings", "qk_norm_self",
-            "qk_norm_cross", "index_weighted", "index_key_norm",      "conversation_refs"};
+            "rope_global",    "embed_norm",        "tie_word_embeddings",
+            "qk_norm_self",   "qk_norm_cross",     "index_weighted",
+            "index_key_norm", "conversation_refs", "conversation_summaries"};
         assert_err(parse_with(&d, "unknown", "0"), CN_OK);
         assert_err(parse_with(&c, keys[i].name, is_on ? "false" : "true"), CN_OK);
-        for (int f = 0; f < 8; f++) {
+        for (size_t f = 0; f < sizeof(names) / sizeof(names[0]); f++) {
             const bool by_default = strcmp(names[f], "qk_norm_self") == 0;
             assert_int_equal(*on[f], by_default != (strcmp(names[f], keys[i].name) == 0));
         }

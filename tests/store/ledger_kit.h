@@ -139,8 +139,8 @@ static inline void k_put_session(void *ctx, const cn_ledger_session *s) {
 }
 
 static inline void k_put_turn(void *ctx, const cn_ledger_turn *t) {
-    cn_buf_printf(ctx, "turn %s/%d %s %d steps", t->session, t->turn, cn_stop_name(t->stop),
-                  t->steps);
+    cn_buf_printf(ctx, "turn %s/%d %s %s%s%d steps", t->session, t->turn, cn_stop_name(t->stop),
+                  t->origin ? cn_origin_name(t->origin) : "", t->origin ? " " : "", t->steps);
     k_put_text(ctx, "q", t->question);
     k_put_text(ctx, "a", t->answer);
     k_put_bill(ctx, &t->bill);

@@ -187,6 +187,27 @@ static cn_err op_rewind(cn_ledger *l, cn_ledger_writer *w, cn_diag *diag) {
     return cn_ledger_rewind(w, 1, diag);
 }
 
+static cn_err op_compact(cn_ledger *l, cn_ledger_writer *w, cn_diag *diag) {
+    (void)l;
+    const int32_t token[] = {7, 8, 9};
+    const cn_bill bill = k_bill(3);
+    char          parent[CN_LEDGER_ID_BYTES_MAX + 1];
+    const cn_err  err = cn_ledger_compact(w,
+                                          &(cn_ledger_compaction){.origin = CN_ORIGIN_SUMMARY,
+                                                                  .through = 1,
+                                                                  .question = k_text("so far?"),
+                                                                  .answer = k_text("this"),
+                                                                  .token = token,
+                                                                  .tokens = 3,
+                                                                  .parent_id = "before",
+                                                                  .parent_title = "B",
+                                                                  .settings = "{}",
+                                                                  .bill = &bill},
+                                          parent, diag);
+    assert_string_equal(parent, err ? "" : "before");
+    return err;
+}
+
 static cn_err op_begin(cn_ledger *l, cn_ledger_writer *w, cn_diag *diag) {
     (void)l;
     int32_t      turn;
@@ -259,6 +280,7 @@ static const struct op {
     {"writer", NULL, op_writer},         {"edit", "done", op_edit}, {"rewind", "done", op_rewind},
     {"begin", "done", op_begin},         {"step", "open", op_step}, {"finish", "open", op_finish},
     {"documents", "done", op_documents}, {"blobs", NULL, op_blobs}, {"rate", NULL, op_rate},
+    {"compact", "done", op_compact},
 };
 enum { OPS = sizeof(ops) / sizeof(ops[0]) };
 
