@@ -63,7 +63,7 @@ void cn_doc_free(cn_doc *doc) {
 }
 
 void cn_doc_reset(cn_doc *doc) {
-    doc->tokens = 0;
+    doc->tokens = doc->held = 0;
 }
 
 int64_t cn_doc_tokens(const cn_doc *doc) {
@@ -94,10 +94,11 @@ static void clear_slots(uint8_t *body, const cn_page_shape *shape, int32_t first
 }
 
 void cn_doc_clear_tail(cn_doc *doc) {
-    const int32_t first = (int32_t)(doc->tokens % CN_PAGE_TOKENS);
+    const int64_t rows = doc->tokens > doc->held ? doc->tokens : doc->held;
+    const int32_t first = (int32_t)(rows % CN_PAGE_TOKENS);
     if (first == 0) return; // the next page is zeroed when it is begun
     for (int32_t layer = 0; layer < doc->engine->page_layers; layer++)
-        clear_slots(cn_doc_page_body(doc, layer, doc->tokens / CN_PAGE_TOKENS), &doc->engine->shape,
+        clear_slots(cn_doc_page_body(doc, layer, rows / CN_PAGE_TOKENS), &doc->engine->shape,
                     first);
 }
 
@@ -160,12 +161,12 @@ int64_t cn_doc_window_bytes(const cn_doc *doc, int64_t tokens) {
 }
 
 void cn_doc_window_save(const cn_doc *doc, void *out) {
+    cn_assert(doc->tokens >= doc->held); // else it is not filled yet
     copy_window(doc, doc->tokens, out, true);
 }
 
-cn_err cn_doc_restore(cn_doc *doc, int64_t tokens, const cn_page_ref *page, int64_t pages,
-                      const void *window, int64_t window_bytes, cn_diag *diag) {
-    doc->tokens = 0;
+static cn_err check_pages(const cn_doc *doc, int64_t tokens, const cn_page_ref *page, int64_t pages,
+                          cn_diag *diag) {
     if (!doc->window)
         return CN_FAIL(diag, CN_EUNSUPPORTED,
                        "%" PRId64 " tokens to restore: a transformer's documents are not kept",
@@ -175,9 +176,6 @@ cn_err cn_doc_restore(cn_doc *doc, int64_t tokens, const cn_page_ref *page, int6
                        tokens, doc->tokens_max);
     if (pages != pages_of(tokens))
         return CN_FAIL(diag, CN_EINVAL, "%" PRId64 " pages for %" PRId64 " tokens", pages, tokens);
-    if (window_bytes != cn_doc_window_bytes(doc, tokens))
-        return CN_FAIL(diag, CN_EINVAL, "window of %" PRId64 " bytes, want %" PRId64, window_bytes,
-                       cn_doc_window_bytes(doc, tokens));
     for (int64_t i = 0; i < pages; i++) {
         const int64_t left = tokens - i * CN_PAGE_TOKENS;
         const int64_t want = left < CN_PAGE_TOKENS ? left : CN_PAGE_TOKENS;
@@ -185,11 +183,52 @@ cn_err cn_doc_restore(cn_doc *doc, int64_t tokens, const cn_page_ref *page, int6
             return CN_FAIL(diag, CN_EINVAL, "page %" PRId64 " holds %d tokens, want %" PRId64, i,
                            page[i].tokens, want);
     }
+    return CN_OK;
+}
+
+static void copy_pages(cn_doc *doc, const cn_page_ref *page, int64_t pages) {
     for (int64_t i = 0; i < pages; i++)
         memcpy(cn_doc_page_body(doc, 0, i), page[i].body,
                (size_t)cn_page_bytes(&doc->engine->shape));
+}
+
+cn_err cn_doc_restore(cn_doc *doc, int64_t tokens, const cn_page_ref *page, int64_t pages,
+                      const void *window, int64_t window_bytes, cn_diag *diag) {
+    cn_doc_reset(doc);
+    CN_TRY(check_pages(doc, tokens, page, pages, diag));
+    if (window_bytes != cn_doc_window_bytes(doc, tokens))
+        return CN_FAIL(diag, CN_EINVAL, "window of %" PRId64 " bytes, want %" PRId64, window_bytes,
+                       cn_doc_window_bytes(doc, tokens));
+    copy_pages(doc, page, pages);
     copy_window(doc, tokens, (cn_bf16 *)(uintptr_t)window, false);
     doc->tokens = tokens;
+    return CN_OK;
+}
+
+/* How many tokens before one decide its row: in each layer a window less itself. */
+static int64_t reach(const cn_doc *doc) {
+    return doc->engine->model->config.self_layers * (int64_t)(doc->window[0].window - 1);
+}
+
+int64_t cn_doc_replay_from(const cn_doc *doc, int64_t tokens) {
+    if (!doc->window || doc->window[0].sink > 0) return 0;
+    const int64_t from = tokens - reach(doc);
+    return from > 0 ? from : 0;
+}
+
+cn_err cn_doc_restore_pages(cn_doc *doc, int64_t tokens, const cn_page_ref *page, int64_t pages,
+                            cn_diag *diag) {
+    cn_doc_reset(doc);
+    CN_TRY(check_pages(doc, tokens, page, pages, diag));
+    copy_pages(doc, page, pages);
+    for (int32_t l = 0; l < doc->engine->model->config.self_layers; l++) {
+        // What is computed from it before the window is full comes to nothing, but must be finite.
+        const cn_window *w = &doc->window[l];
+        memset(w->k, 0, (size_t)cn_window_elems(w) * sizeof(cn_bf16));
+        memset(w->v, 0, (size_t)cn_window_elems(w) * sizeof(cn_bf16));
+    }
+    doc->held = tokens;
+    doc->tokens = cn_doc_replay_from(doc, tokens);
     return CN_OK;
 }
 

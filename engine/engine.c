@@ -329,11 +329,14 @@ static void attend_window(cn_engine *e, int32_t l, const cn_slice *slice, int64_
                               e->pool));
 }
 
-/* Rows of K|V (and index keys) into the slots of the document's pages that follow its tokens. */
+/* Rows of K|V (and index keys) into the slots of the document's pages that follow its tokens; in a
+ * replay those that it holds stay. */
 static void put_pages(cn_engine *e, int32_t layer, const cn_slice *slice, const float *kv,
                       int64_t stride) {
     const cn_page_shape *shape = &e->shape;
-    for (int32_t done = 0; done < slice->tokens;) {
+    const int64_t        replayed = slice->doc->held - slice->doc->tokens;
+    if (replayed >= slice->tokens) return;
+    for (int32_t done = replayed > 0 ? (int32_t)replayed : 0; done < slice->tokens;) {
         const int64_t at = slice->doc->tokens + done;
         const int32_t first = (int32_t)(at % CN_PAGE_TOKENS);
         const int32_t room = CN_PAGE_TOKENS - first, left = slice->tokens - done;
@@ -666,6 +669,11 @@ static cn_err check_slice(const cn_engine *e, const cn_slice *slice, int32_t i, 
         return CN_FAIL(diag, CN_ETOOBIG,
                        "slice %d: %d tokens behind %" PRId64 ", the engine's limit is %" PRId64, i,
                        s->tokens, s->doc->tokens, e->view_tokens);
+    if (s->view && s->doc->tokens + s->tokens <= s->doc->held)
+        return CN_FAIL(diag, CN_EINVAL,
+                       "slice %d wants logits behind %" PRId64
+                       " tokens, of which the document replays %" PRId64,
+                       i, s->doc->tokens + s->tokens, s->doc->held);
     for (int32_t t = 0; t < s->tokens; t++)
         if (s->token[t] < 0 || s->token[t] >= vocab)
             return CN_FAIL(diag, CN_EINVAL, "slice %d: token %d is %d, the vocabulary has %d", i, t,

@@ -135,6 +135,18 @@ void cn_doc_window_save(const cn_doc *doc, void *out);
 cn_err cn_doc_restore(cn_doc *doc, int64_t tokens, const cn_page_ref *page, int64_t pages,
                       const void *window, int64_t window_bytes, cn_diag *diag) CN_MUST_CHECK;
 
+/* The same without a window, which can be made again: the rows of `tokens` tokens are put back, and
+ * the document stands at cn_doc_replay_from(doc, tokens).  The tokens from there on go through the
+ * engine once more, without a view: up to `tokens` they fill the window and leave the pages as they
+ * are.  From then on every bit is that of a document that was never away.
+ *
+ * Errors of cn_doc_restore. */
+cn_err cn_doc_restore_pages(cn_doc *doc, int64_t tokens, const cn_page_ref *page, int64_t pages,
+                            cn_diag *diag) CN_MUST_CHECK;
+/* A row depends on no token before it but the window's in each self layer: `tokens` less
+ * self_layers * (window - 1), not below 0; 0 with a sink. */
+int64_t cn_doc_replay_from(const cn_doc *doc, int64_t tokens);
+
 /* For benches: a transformer's document as if `tokens` tokens had been prefilled, with random K
  * and V in every layer (the same for the same seed): at full length a prefill takes minutes.
  *
@@ -208,7 +220,8 @@ typedef struct cn_step_stats {
  *   stats  may be NULL; overwritten.
  *
  * CN_EINVAL    no tokens, too many rows or views, a token out of the vocabulary, a document
- *              or view given twice or of another engine; the diag names it.
+ *              or view given twice or of another engine, logits within a replay; the diag names
+ *              it.
  * CN_EUNSUPPORTED  rope_global with documents in the view: their pages would depend on place.
  * CN_ETOOBIG   a document or the view is full; the diag gives both numbers.
  * CN_ENUMERIC  the model computed a NaN or infinity.

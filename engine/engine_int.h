@@ -65,6 +65,7 @@ struct cn_engine {
 struct cn_doc {
     cn_engine *engine;
     int64_t    tokens;
+    int64_t    held; // tokens whose rows are in the pages; above `tokens` during a replay
     int64_t    tokens_max;
     int64_t    pages_max; // ceil(tokens_max / 256)
     uint8_t   *pages;     // [page_layers, pages_max, page bytes]
@@ -96,7 +97,7 @@ cn_err cn_ops_choose(cn_ops *ops, const char *isa, cn_diag *diag) CN_MUST_CHECK;
 /* `threads`, or one for each core if it is 0. */
 int32_t cn_threads_or_cores(int32_t threads);
 
-/* Zero the slots of the last page behind the document's tokens: a step that failed may have
+/* Zero the slots of the last page behind the document's rows: a step that failed may have
  * written there. */
 void cn_doc_clear_tail(cn_doc *doc);
 

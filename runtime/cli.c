@@ -375,3 +375,10 @@ cn_err cn_cli_open_host(const cn_cli *cli, cn_host **out, cn_diag *diag) {
                         .cache_bytes = cn_conf_int64(cli->conf, CN_CONF_CACHE_BYTES)},
         diag);
 }
+
+cn_err cn_cli_open_ledger(const cn_cli *cli, cn_ledger **out, cn_diag *diag) {
+    char state[CN_PATH_BYTES];
+    *out = NULL;
+    CN_TRY(cn_cli_find_state(cli, state, diag));
+    return cn_host_open_ledger(out, state, cli->tenant, diag);
+}

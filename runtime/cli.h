@@ -102,6 +102,9 @@ cn_err cn_cli_find_state(const cn_cli *cli, char path_out[CN_PATH_BYTES], cn_dia
 /* Open what sessions share, as the options say: model, state folder, engine. */
 cn_err cn_cli_open_host(const cn_cli *cli, cn_host **out, cn_diag *diag);
 
+/* Open the ledger alone: for what needs no model.  cn_ledger_close() it. */
+cn_err cn_cli_open_ledger(const cn_cli *cli, cn_ledger **out, cn_diag *diag);
+
 /* Put the members "path" and "tokens" of an open object. */
 void cn_cli_put_path(cn_json_writer *w, const char *path, int64_t tokens);
 

@@ -7,6 +7,7 @@
 #include "base/version.h"
 #include "runtime/compaction.h"
 #include "runtime/evidence.h"
+#include "runtime/pick.h"
 #include "runtime/prompt.h"
 #include "runtime/quote.h"
 #include "runtime/screen.h"
@@ -15,6 +16,7 @@
 #include "tools/tools.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char usage_begin[] =
@@ -196,6 +198,58 @@ static int run_sessions(chat *c, const char *argument) {
     return cn_print_sessions(c->cli, c->host->ledger);
 }
 
+/* A turn's number, or what it is without one; -1, and has said so, for another word. */
+static int32_t read_turn(chat *c, const char *name, const char *argument, int32_t without) {
+    char      *end;
+    const long turn = *argument ? strtol(argument, &end, 10) : without;
+    if (!*argument || (*end == 0 && turn >= 0 && turn <= INT32_MAX)) return (int32_t)turn;
+    cn_cli_usage(c->cli, "/%s %s: want the number of a turn", name, argument);
+    return -1;
+}
+
+/* "session X ..." or {"session":X,"parent":Y,"turn":N,"tokens":N}. */
+static int print_place(chat *c, const char *what, int32_t turn) {
+    const cn_ledger_session *row = cn_session_row(c->session);
+    cn_listing               l;
+    cn_listing_begin(&l, c->cli);
+    cn_json_open(&l.w, '{');
+    cn_json_field_string(&l.w, "session", row->id);
+    cn_json_field_string(&l.w, "parent", row->parent);
+    cn_json_field_int64(&l.w, "turn", turn);
+    cn_json_field_int64(&l.w, "tokens", cn_session_tokens(c->session));
+    cn_json_close(&l.w, '}');
+    if (!c->cli->json)
+        printf("session %s: %s turn %d, %s tok of conversation\n", row->id, what, turn,
+               cn_cli_count(cn_session_tokens(c->session)));
+    return cn_listing_end(&l, CN_OK, NULL);
+}
+
+static int run_fork(chat *c, const char *argument) {
+    cn_diag       diag = {0};
+    cn_pick_turns turns;
+    const char   *id = cn_session_row(c->session)->id;
+    cn_err        err = cn_pick_turns_of(c->host->ledger, id, 0, &turns, &diag);
+    if (err) return cn_cli_fail(c->cli, err, &diag);
+    const int32_t turn = read_turn(c, "fork", argument, turns.last);
+    if (turn < 0) return CN_EXIT_USAGE;
+    err = cn_session_fork(c->session, turn, &diag);
+    if (err) return cn_cli_fail(c->cli, err, &diag);
+    c->is_new = false; // it is kept, also if nobody asks anything
+    return print_place(c, "a fork behind", turn);
+}
+
+static int run_rewind(chat *c, const char *argument) {
+    cn_diag       diag = {0};
+    cn_pick_turns turns;
+    const char   *id = cn_session_row(c->session)->id;
+    cn_err        err = cn_pick_turns_of(c->host->ledger, id, 0, &turns, &diag);
+    if (err) return cn_cli_fail(c->cli, err, &diag);
+    const int32_t turn = read_turn(c, "rewind", argument, turns.before);
+    if (turn < 0) return CN_EXIT_USAGE;
+    err = cn_session_rewind(c->session, turn, &diag);
+    return err ? cn_cli_fail(c->cli, err, &diag) : print_place(c, "back behind", turn);
+}
+
 static int run_quit(chat *c, const char *argument) {
     (void)argument;
     c->is_over = true;
@@ -209,6 +263,8 @@ static const command commands[] = {
     {"compact", "[on|off]", "a summary in the place of the conversation; on its own or not",
      run_compact},
     {"tools", "", "what the model may call, and what it called", run_tools},
+    {"fork", "[TURN]", "go on as a new session behind a turn, the last one without", run_fork},
+    {"rewind", "[TURN]", "take back what came after a turn; without one the last turn", run_rewind},
     {"sessions", "", "the last sessions", run_sessions},
     {"help", "", "this list", run_help},
     {"quit", "", "leave", run_quit},

@@ -203,7 +203,8 @@ static cn_err open_context(const request *r, cn_host *host, cn_session **s, cn_c
     CN_TRY(cn_session_open(s, host,
                            &(cn_session_opts){.id = r->id,
                                               .folder = r->folder || r->id ? r->folder : ".",
-                                              .is_continued = r->is_continued},
+                                              .is_continued = r->is_continued,
+                                              .is_reader = !r->is_edit},
                            diag));
     *c = cn_session_context(*s);
     return r->is_edit ? cn_session_edit(*s, r->edit, (const char *const *)r->path, r->paths, diag)

@@ -149,7 +149,7 @@ int cn_cmd_cost(int argc, char **argv) {
         "cache_read is that of input.\n";
     cn_cli          cli = {.command = "cost"};
     cn_diag         diag = {0};
-    cn_host        *host = NULL;
+    cn_ledger      *l = NULL;
     const char     *id = NULL, *word = "turn";
     const cn_option options[] = {
         {.name = "session",
@@ -169,11 +169,11 @@ int cn_cmd_cost(int argc, char **argv) {
     if (by == CN_COST_COUNT)
         return cn_cli_usage(&cli, "--by %s: want turn, session, day, tool", word);
     cn_ledger_session *s = NULL;
-    cn_err             err = cn_cli_open_host(&cli, &host, &diag);
-    if (!err && id) err = cn_ledger_session_find(host->ledger, id, &s, &diag);
-    const int status = err ? cn_cli_fail(&cli, err, &diag)
-                           : cn_print_costs(&cli, host->ledger, by, s ? s->id : NULL);
+    cn_err             err = cn_cli_open_ledger(&cli, &l, &diag);
+    if (!err && id) err = cn_ledger_session_find(l, id, &s, &diag);
+    const int status =
+        err ? cn_cli_fail(&cli, err, &diag) : cn_print_costs(&cli, l, by, s ? s->id : NULL);
     cn_ledger_session_free(s);
-    cn_host_close(host);
+    cn_ledger_close(l);
     return status;
 }

@@ -112,24 +112,26 @@ static void print_evidence(const cn_turn *t) {
     cn_term_set_style(stderr, CN_STYLE_PLAIN);
 }
 
-static void print_bill(const cn_session *s, const cn_turn *t) {
-    const cn_bill *b = cn_turn_bill(t);
-    const double   decode_s = (double)(b->decode_ns + b->route_ns + b->attend_ns) / 1e9;
-    const bool     is_whole = cn_turn_stop(t) == CN_STOP_END;
-    cn_term_set_style(stderr, CN_STYLE_DIM);
-    fprintf(stderr,
+void cn_screen_bill(FILE *to, int32_t turn, cn_stop stop, const cn_bill *b) {
+    const double decode_s = (double)(b->decode_ns + b->route_ns + b->attend_ns) / 1e9;
+    const bool   is_whole = stop == CN_STOP_END;
+    cn_term_set_style(to, CN_STYLE_DIM);
+    fprintf(to,
             "turn %d%s%s · %.2f s · context %s tok: %s cached, %s prefilled · prompt %s tok, "
             "prefill %.0f ms · route %.0f ms · decode %s tok (%.0f tok/s)",
-            cn_turn_number(t),
-            is_whole ? "" : " · stopped: ", is_whole ? "" : cn_stop_name(cn_turn_stop(t)),
+            turn, is_whole ? "" : " · stopped: ", is_whole ? "" : cn_stop_name(stop),
             (double)b->wall_ns / 1e9, cn_cli_count(b->context_tokens),
             cn_cli_count(b->cached_tokens), cn_cli_count(b->prefilled_tokens),
             cn_cli_count(b->prompt_tokens), ms(b->prefill_ns), ms(b->route_ns),
             cn_cli_count(b->output_tokens), decode_s > 0 ? (double)b->output_tokens / decode_s : 0);
-    if (b->no_cache_ns) fprintf(stderr, " · saved %.1f s", (double)b->saved_ns / 1e9);
+    if (b->no_cache_ns) fprintf(to, " · saved %.1f s", (double)b->saved_ns / 1e9);
+    fputc('\n', to);
+    cn_term_set_style(to, CN_STYLE_PLAIN);
+}
+
+static void print_bill(const cn_session *s, const cn_turn *t) {
+    cn_screen_bill(stderr, cn_turn_number(t), cn_turn_stop(t), cn_turn_bill(t));
     print_pin(s);
-    fputc('\n', stderr);
-    cn_term_set_style(stderr, CN_STYLE_PLAIN);
     const char *path;
     int64_t     tokens;
     for (int64_t i = 0; (path = cn_turn_dropped_at(t, i, &tokens)); i++)

@@ -13,6 +13,8 @@
 #include "runtime/cli.h"
 #include "sessions/session.h"
 
+#include <stdio.h>
+
 CN_C_BEGIN
 
 typedef struct cn_question {
@@ -30,6 +32,9 @@ typedef struct cn_question {
  * Returns the exit status of a command that did only this: CN_EXIT_DONE, CN_EXIT_FAILED (and
  * said why), CN_EXIT_BUDGET, CN_EXIT_INTERRUPTED. */
 int cn_screen_ask(const cn_cli *cli, cn_session *s, const cn_question *q);
+
+/* The cost line of a turn. */
+void cn_screen_bill(FILE *to, int32_t turn, cn_stop stop, const cn_bill *bill);
 
 /* What the commands that ask take: where, which session, how much. */
 typedef struct cn_talk {

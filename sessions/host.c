@@ -87,10 +87,51 @@ static cn_err read_roles(cn_host *h, cn_diag *diag) {
     return CN_OK;
 }
 
+/* It also stands in the names of files. */
+static cn_err check_tenant(const char *name, cn_diag *diag) {
+    const size_t bytes = strlen(name);
+    if (bytes > CN_HOST_TENANT_BYTES_MAX)
+        return CN_FAIL(diag, CN_ETOOBIG, "a tenant's name of %zu bytes, limit %d", bytes,
+                       (int)CN_HOST_TENANT_BYTES_MAX);
+    if (name[0] == '.' ||
+        strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.") < bytes)
+        return CN_FAIL(diag, CN_EINVAL,
+                       "tenant \"%s\": letters, digits, '-', '_', '.', that not first", name);
+    return CN_OK;
+}
+
+static cn_err check_names(const char *state_folder, const char *tenant, cn_diag *diag) {
+    if (strlen(state_folder) >= CN_HOST_PATH_BYTES - 1)
+        return CN_FAIL(diag, CN_ETOOBIG, "a state folder's path of %zu bytes, limit %d",
+                       strlen(state_folder), (int)CN_HOST_PATH_BYTES - 2);
+    return check_tenant(tenant, diag);
+}
+
+cn_err cn_host_open_ledger(cn_ledger **out, const char *state_folder, const char *tenant,
+                           cn_diag *diag) {
+    char salt[CN_HOST_PATH_BYTES + 16], folder[CN_HOST_PATH_BYTES + 16],
+        file[CN_HOST_PATH_BYTES + 32];
+    *out = NULL;
+    if (!tenant) tenant = "";
+    CN_TRY(check_names(state_folder, tenant, diag));
+    CN_TRY(cn_folder_make(state_folder, diag));
+    snprintf(salt, sizeof(salt), "%s/salt", state_folder);
+    snprintf(folder, sizeof(folder), "%s/ledger", state_folder);
+    snprintf(file, sizeof(file), "%s/ledger.db", folder);
+    // The salt is made behind the ledger, so where it is there was one.
+    const bool was_used = access(salt, F_OK) == 0, is_there = access(file, F_OK) == 0;
+    CN_TRY(cn_ledger_open(out, &(cn_ledger_opts){.dir = folder, .tenant = tenant}, diag));
+    if (was_used && !is_there)
+        cn_log(CN_LOG_WARN,
+               "%s is gone, and with it the sessions and bills of before; a new one begins (the "
+               "cache is as it was)",
+               file);
+    return CN_OK;
+}
+
 static cn_err open_all(cn_host *h, const cn_host_opts *opts, cn_diag *diag) {
-    char    path[CN_HOST_PATH_BYTES + 16];
     uint8_t secret[CN_HASH_KEY_BYTES];
-    CN_TRY(cn_folder_make(h->state_folder, diag));
+    CN_TRY(cn_host_open_ledger(&h->ledger, h->state_folder, h->tenant, diag));
     CN_TRY(read_secret(h->state_folder, secret, diag));
     cn_hasher hasher;
     cn_hasher_init(&hasher, secret);
@@ -122,8 +163,6 @@ static cn_err open_all(cn_host *h, const cn_host_opts *opts, cn_diag *diag) {
                              .weights = &h->model_id,
                              .layout = h->domain.layout};
     CN_TRY(open_pages(h, opts->cache_bytes, diag));
-    snprintf(path, sizeof(path), "%s/ledger", h->state_folder);
-    CN_TRY(cn_ledger_open(&h->ledger, &(cn_ledger_opts){.dir = path, .tenant = h->tenant}, diag));
     return cn_ledger_rate_get(h->ledger, &h->cut.model, cn_engine_threads(h->engine),
                               &h->prefill_ns, diag);
 }
@@ -135,27 +174,11 @@ cn_err cn_host_put_rate(cn_host *h, double prefill_ns, cn_diag *diag) {
     return CN_OK;
 }
 
-/* It also stands in the names of files. */
-static cn_err check_tenant(const char *name, cn_diag *diag) {
-    const size_t bytes = strlen(name);
-    if (bytes > CN_HOST_TENANT_BYTES_MAX)
-        return CN_FAIL(diag, CN_ETOOBIG, "a tenant's name of %zu bytes, limit %d", bytes,
-                       (int)CN_HOST_TENANT_BYTES_MAX);
-    if (name[0] == '.' ||
-        strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.") < bytes)
-        return CN_FAIL(diag, CN_EINVAL,
-                       "tenant \"%s\": letters, digits, '-', '_', '.', that not first", name);
-    return CN_OK;
-}
-
 cn_err cn_host_open(cn_host **out, const cn_host_opts *opts, cn_diag *diag) {
     *out = NULL;
     const int64_t begin = cn_clock_ns();
     const char   *tenant = opts->tenant ? opts->tenant : "";
-    if (strlen(opts->state_folder) >= CN_HOST_PATH_BYTES - 1)
-        return CN_FAIL(diag, CN_ETOOBIG, "a state folder's path of %zu bytes, limit %d",
-                       strlen(opts->state_folder), (int)CN_HOST_PATH_BYTES - 2);
-    CN_TRY(check_tenant(tenant, diag));
+    CN_TRY(check_names(opts->state_folder, tenant, diag));
     cn_host *h = calloc(1, sizeof(*h));
     if (!h) return CN_FAIL(diag, CN_ENOMEM, "no memory for a host");
     snprintf(h->state_folder, sizeof(h->state_folder), "%s", opts->state_folder);

@@ -86,6 +86,17 @@ cn_err cn_host_open(cn_host **out, const cn_host_opts *opts, cn_diag *diag) CN_M
  * cn_ledger_rate_put. */
 cn_err cn_host_put_rate(cn_host *host, double prefill_ns, cn_diag *diag) CN_MUST_CHECK;
 
+/* Open the ledger of a state folder, made if it is not there; a ledger that was there before and
+ * is gone is logged as a warning: its sessions and bills are lost, the cache is not.
+ *
+ *   out     owned by the caller: cn_ledger_close().  NULL unless CN_OK.
+ *   tenant  as in cn_host_opts.
+ *
+ * CN_ETOOBIG  the path or the tenant's name is too long.   CN_EINVAL  other characters in the name.
+ * Errors of cn_ledger_open. */
+cn_err cn_host_open_ledger(cn_ledger **out, const char *state_folder, const char *tenant,
+                           cn_diag *diag) CN_MUST_CHECK;
+
 /* Its sessions must have been closed.  NULL is allowed. */
 void cn_host_close(cn_host *host);
 

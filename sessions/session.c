@@ -1,24 +1,11 @@
-/*
- * session.c - Open a session, restore its conversation, keep its pages.
- *
- * A page of the conversation is stored under the key of all tokens up to its end, the window
- * under the key of all tokens: a fork finds both, and a turn adds its own pages, one partial
- * tail and one window.
- */
+/* session.c - Open a session, to write or to read it; what the ledger has of it. */
 #include "sessions/session_int.h"
-
-#include "base/clock.h"
-#include "base/log.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-static int64_t pages_of(int64_t tokens) {
-    return (tokens + CN_PAGE_TOKENS - 1) / CN_PAGE_TOKENS;
-}
 
 /* ---- Opening ---------------------------------------------------------------------- */
 
@@ -68,15 +55,31 @@ static cn_err find_row(cn_session *s, const cn_session_opts *opts, const char *r
     return err;
 }
 
+cn_err cn_session_put_tokens(cn_session *s, int32_t turn, const int32_t *token, int64_t tokens) {
+    const bool is_new = s->ends == 0 || s->end[s->ends - 1].turn != turn;
+    if (tokens == 0) return CN_OK;
+    if (is_new && s->ends == s->ends_room) {
+        const int64_t   room = s->ends_room ? 2 * s->ends_room : 64;
+        cn_session_end *more = realloc(s->end, (size_t)room * sizeof(*more));
+        if (!more) return CN_ENOMEM;
+        s->end = more;
+        s->ends_room = room;
+    }
+    CN_TRY(cn_tokens_put(&s->tokens, token, tokens));
+    s->ends += is_new;
+    s->end[s->ends - 1] = (cn_session_end){turn, s->tokens.count};
+    return CN_OK;
+}
+
 typedef struct loaded {
-    cn_tokens *tokens;
-    cn_err     err;
+    cn_session *s;
+    cn_err      err;
 } loaded;
 
 static void on_tokens(void *ctx, int32_t turn, int32_t step, const int32_t *token, int64_t tokens) {
-    (void)turn, (void)step;
+    (void)step;
     loaded *l = ctx;
-    if (!l->err) l->err = cn_tokens_put(l->tokens, token, tokens);
+    if (!l->err) l->err = cn_session_put_tokens(l->s, turn, token, tokens);
 }
 
 /* The last step, to know whether it ended in a call that has no result. */
@@ -86,7 +89,8 @@ static void on_step(void *ctx, const cn_ledger_step *step) {
 }
 
 static cn_err load_conversation(cn_session *s, cn_diag *diag) {
-    loaded l = {&s->tokens, CN_OK};
+    loaded l = {s, CN_OK};
+    s->tokens.count = s->ends = 0;
     CN_TRY(cn_ledger_tokens(s->host->ledger, s->row->id, 0, on_tokens, &l, diag));
     if (l.err) return CN_FAIL(diag, l.err, "no memory for a conversation");
     return cn_ledger_steps(s->host->ledger, s->row->id, 0, on_step, s, diag);
@@ -129,7 +133,6 @@ cn_err cn_session_catch_up(cn_session *s, cn_diag *diag) {
     if (!s->writer) CN_TRY(become_writer(s, diag));
     CN_TRY(cn_session_read_row(s, diag));
     if (s->row->open_turn) CN_TRY(finish_open_turn(s, diag));
-    s->tokens.count = 0;
     s->is_restored = s->has_open_call = false;
     CN_TRY(load_conversation(s, diag));
     CN_TRY(cn_session_load_parts(s, diag));
@@ -169,7 +172,7 @@ static cn_err open_folder(cn_session *s, const char *folder, cn_diag *diag) {
         if (diag) *diag = why;
         return err;
     }
-    if (is_own || stat(s->row->repo, &st) == 0) return CN_OK;
+    if (is_own || !s->writer || stat(s->row->repo, &st) == 0) return CN_OK;
     s->moved_from = strdup(s->row->repo);
     if (!s->moved_from) return CN_FAIL(diag, CN_ENOMEM, "no memory for a path");
     CN_TRY(cn_ledger_session_edit(
@@ -184,7 +187,7 @@ static cn_err open_session(cn_session *s, const cn_session_opts *opts, cn_diag *
         CN_TRY(open_context(s, opts->folder, opts->budget, diag));
         CN_TRY(find_row(s, opts, cn_repo_root(cn_context_repo(s->context)), diag));
     }
-    CN_TRY(become_writer(s, diag));
+    if (!opts->is_reader) CN_TRY(become_writer(s, diag));
     cn_session_read_settings(s, s->row->settings); // the budget was kept when the session was made
     CN_TRY(open_folder(s, opts->folder, diag));
     CN_TRY(load_conversation(s, diag));
@@ -221,6 +224,7 @@ void cn_session_close(cn_session *s) {
     cn_ledger_session_free(s->row);
     cn_tokens_release(&s->tokens);
     free(s->moved_from);
+    free(s->end);
     cn_paths_release(&s->passed);
     cn_paths_release(&s->away);
     cn_paths_release(&s->added);
@@ -248,9 +252,34 @@ bool cn_session_is_compacted_on_its_own(const cn_session *s) {
     return !s->is_compacted_by_hand;
 }
 
+cn_err cn_session_need_writer(const cn_session *s, cn_diag *diag) {
+    if (s->writer || s->is_stale) return CN_OK; // stale: cn_session_catch_up becomes it again
+    return CN_FAIL(diag, CN_EINVAL, "session %s is open for reading only", s->row->id);
+}
+
 cn_err cn_session_rewind(cn_session *s, int32_t turn, cn_diag *diag) {
+    CN_TRY(cn_session_need_writer(s, diag));
     CN_TRY(cn_session_catch_up(s, diag));
     CN_TRY(cn_ledger_rewind(s->writer, turn, diag));
+    s->is_stale = true;
+    return cn_session_catch_up(s, diag);
+}
+
+cn_err cn_session_fork(cn_session *s, int32_t turn, cn_diag *diag) {
+    cn_ledger_session *row = NULL;
+    cn_ledger_writer  *writer = NULL;
+    CN_TRY(cn_session_need_writer(s, diag));
+    CN_TRY(cn_session_catch_up(s, diag));
+    CN_TRY(cn_ledger_session_fork(s->host->ledger, s->row->id, turn, NULL, &row, diag));
+    const cn_err err = cn_ledger_writer_open(&writer, s->host->ledger, row->id, NULL, diag);
+    if (err) {
+        cn_ledger_session_free(row);
+        return err;
+    }
+    cn_ledger_writer_close(s->writer);
+    cn_ledger_session_free(s->row);
+    s->writer = writer;
+    s->row = row;
     s->is_stale = true;
     return cn_session_catch_up(s, diag);
 }
@@ -261,103 +290,4 @@ const char *cn_session_interrupted(const cn_session *s) {
 
 const char *cn_session_moved_from(const cn_session *s) {
     return s->moved_from;
-}
-
-/* ---- The conversation's pages ------------------------------------------------------ */
-
-/* Keys of all its pages, the last one of all tokens. */
-static void page_keys(const cn_session *s, cn_hash *key, int64_t pages) {
-    cn_conversation_key k;
-    cn_conversation_key_init(&k, &s->host->domain);
-    for (int64_t p = 0; p < pages; p++) {
-        const int64_t left = s->tokens.count - p * CN_PAGE_TOKENS;
-        cn_conversation_key_put(&k, s->tokens.token + p * CN_PAGE_TOKENS,
-                                left < CN_PAGE_TOKENS ? left : CN_PAGE_TOKENS);
-        key[p] = cn_conversation_key_get(&k);
-    }
-}
-
-/* Whether all was found; then the document holds the conversation. */
-static bool restore_from(cn_session *s, cn_pages_txn *txn, const cn_hash *key, cn_page_ref *page,
-                         int64_t pages, void *window, int64_t window_bytes) {
-    for (int64_t p = 0; p < pages; p++) {
-        cn_pages_page found;
-        if (cn_pages_get(txn, &key[p], (int32_t)p, &found) != CN_PAGES_HIT) return false;
-        page[p] = (cn_page_ref){found.body, found.tokens};
-    }
-    if (cn_pages_get_window(txn, &key[pages - 1], window, window_bytes) != CN_PAGES_HIT)
-        return false;
-    return cn_doc_restore(s->doc, s->tokens.count, page, pages, window, window_bytes, NULL) ==
-           CN_OK;
-}
-
-cn_err cn_session_restore(cn_session *s, int64_t *bytes_out, cn_diag *diag) {
-    *bytes_out = 0;
-    if (s->is_restored && cn_doc_tokens(s->doc) == s->tokens.count) return CN_OK;
-    cn_doc_reset(s->doc);
-    s->is_restored = true;
-    s->stored_pages = 0;
-    const int64_t pages = pages_of(s->tokens.count);
-    if (pages == 0) return CN_OK;
-    if (s->tokens.count > CN_SESSION_TOKENS_MAX)
-        return CN_FAIL(diag, CN_ETOOBIG, "a conversation of %" PRId64 " tokens, limit %d",
-                       s->tokens.count, (int)CN_SESSION_TOKENS_MAX);
-    const int64_t window_bytes = cn_doc_window_bytes(s->doc, s->tokens.count);
-    cn_hash      *key = malloc((size_t)pages * sizeof(*key));
-    cn_page_ref  *page = malloc((size_t)pages * sizeof(*page));
-    void         *window = malloc((size_t)window_bytes);
-    cn_pages_txn *txn = NULL;
-    cn_err        err = CN_OK;
-    if (!key || !page || !window) {
-        err = CN_FAIL(diag, CN_ENOMEM, "no memory for %" PRId64 " pages", pages);
-        goto out;
-    }
-    err = cn_pages_begin(&txn, s->host->pages, diag);
-    if (err) goto out;
-    page_keys(s, key, pages);
-    if (restore_from(s, txn, key, page, pages, window, window_bytes)) {
-        s->stored_pages = s->tokens.count / CN_PAGE_TOKENS;
-        *bytes_out = pages * cn_engine_page_bytes(s->host->engine) + window_bytes;
-    }
-out:
-    cn_pages_end(txn);
-    free(window);
-    free(page);
-    free(key);
-    return err;
-}
-
-void cn_session_store(cn_session *s, int64_t *bytes_out) {
-    const int64_t pages = pages_of(s->tokens.count);
-    *bytes_out = 0;
-    if (pages == 0 || cn_doc_tokens(s->doc) != s->tokens.count) return;
-    const int64_t first = s->stored_pages,
-                  window_bytes = cn_doc_window_bytes(s->doc, s->tokens.count);
-    cn_hash       *key = malloc((size_t)pages * sizeof(*key));
-    cn_pages_item *item = calloc((size_t)(pages - first) + 1, sizeof(*item));
-    void          *window = malloc((size_t)window_bytes);
-    int64_t        items = 0;
-    cn_diag        diag = {0};
-    cn_err         err = CN_ENOMEM;
-    if (!key || !item || !window) goto out;
-    page_keys(s, key, pages);
-    for (int64_t p = first; p < pages; p++) {
-        const cn_page_ref page = cn_doc_page(s->doc, p);
-        item[items++] = (cn_pages_item){.kind = CN_PAGES_PAGE,
-                                        .key = &key[p],
-                                        .data = page.body,
-                                        .number = (int32_t)p,
-                                        .tokens = page.tokens};
-    }
-    cn_doc_window_save(s->doc, window);
-    item[items++] = (cn_pages_item){
-        .kind = CN_PAGES_WINDOW, .key = &key[pages - 1], .data = window, .bytes = window_bytes};
-    err = cn_pages_write(s->host->pages, item, items, cn_clock_unix_ns() / 1000000000, bytes_out,
-                         &diag);
-    if (!err) s->stored_pages = s->tokens.count / CN_PAGE_TOKENS;
-out:
-    if (err) cn_log(CN_LOG_WARN, "the conversation's pages are not stored: %s", diag.text);
-    free(window);
-    free(item);
-    free(key);
 }

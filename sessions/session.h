@@ -11,7 +11,9 @@
  *
  * Steps commit: what a step sampled is on disk before its tool runs, the result with what
  * follows.  The ledger is the truth; pages and window of the conversation are written when the
- * turn is over and may be lost, which costs a replay and is billed as prompt tokens.
+ * turn is over and may be lost, which costs a replay and is billed as prompt tokens.  Where the
+ * pages are there, and only the window is not (an old turn), the replay is at most that of
+ * cn_doc_replay_from and a page.
  *
  * The template: role tokens of the model's config around plain text.
  *
@@ -37,6 +39,8 @@ CN_C_BEGIN
 enum {
     CN_SESSION_TOKENS_MAX = 1 << 17,  // of a conversation
     CN_SESSION_REFS_BUDGET = 1 << 16, // tokens of its long parts in the view
+    CN_SESSION_WINDOWS = 8,           // stored: behind so many last turns, up to twice as many,
+                                      // and where forks stand
     CN_TURN_OUTPUT_TOKENS = 1024,     // default limit of what a turn samples
     CN_TURN_CALLS_MAX = 16,           // tool calls of a turn
     CN_TURN_RESULT_TOKENS_MAX = 4096, // of a result, in the conversation; the rest is cut, and said
@@ -59,11 +63,14 @@ typedef struct cn_session_opts {
     cn_pin      pin;
     bool        is_trial; // for many short conversations on one view: the folder is looked at
                           // by the first turn alone, pages of the conversation are not stored
+    bool is_reader;       // of an existing session: beside its writer, who may be running a turn
 } cn_session_opts;
 
 /* Open or make a session, as its one writer.  What a crash interrupted is finished as an
- * error and said (cn_session_interrupted).  If its folder is gone and `folder` is another, it has
- * moved there, for good (cn_session_moved_from); else another folder is a visit.
+ * error and said (cn_session_interrupted).  A reader sees the steps that are committed now, and may
+ * not edit, rewind, fork, pin or begin turns (CN_EINVAL); a turn that is open stays so.  If its
+ * folder is gone and `folder` is another, it has moved there, for good (cn_session_moved_from);
+ * else another folder is a visit.
  *
  * CN_ENOTFOUND  no such session; is_continued and none on this folder; its folder is gone, and
  *               nobody says where to; pin: a file's text of before cannot be had any more.
@@ -116,6 +123,12 @@ bool   cn_session_is_compacted_on_its_own(const cn_session *s);
  *
  * CN_ENOTFOUND  `turn` is not in the conversation. */
 cn_err cn_session_rewind(cn_session *s, int32_t turn, cn_diag *diag) CN_MUST_CHECK;
+
+/* Go on as a fork: a new session whose conversation is this one's up to and with `turn` (0: empty).
+ * The one before stays as it is, and is free for other writers.  A row is written, no page.
+ *
+ * CN_ENOTFOUND  `turn` is not in the conversation.   CN_EINVAL  it is not finished. */
+cn_err cn_session_fork(cn_session *s, int32_t turn, cn_diag *diag) CN_MUST_CHECK;
 
 /* ---- Turns ------------------------------------------------------------------------ */
 

@@ -1,7 +1,8 @@
 /*
  * session_int.h - What the session's and the turn's files share.  Private to sessions.
  *
- *   session.c       open, close; the conversation's pages
+ *   session.c       open, close; what the ledger has
+ *   session_pages.c the conversation's pages and windows in the store
  *   session_view.c  what the session says of its view: settings, choice, parts, edits, budget
  *   session_pin.c   a view that stays as it was
  */
@@ -12,15 +13,23 @@
 
 CN_C_BEGIN
 
+/* A turn of the conversation that has tokens, and how many there are up to its end. */
+typedef struct cn_session_end {
+    int32_t turn;
+    int64_t tokens;
+} cn_session_end;
+
 struct cn_session {
     cn_host           *host;
     cn_ledger_session *row;
-    cn_ledger_writer  *writer;
+    cn_ledger_writer  *writer; // NULL: a reader
     cn_context        *context;
     cn_doc            *doc; // the conversation
     cn_view           *view;
     cn_tokens          tokens; // of the conversation, as committed
-    int64_t            refs;   // of its parts, as committed: the context's first ones
+    cn_session_end    *end;    // [ends] in order; the last one has all tokens
+    int64_t            ends, ends_room;
+    int64_t            refs; // of its parts, as committed: the context's first ones
     bool               is_trial;
     bool               is_restored;   // doc holds a prefix of tokens (all, but for a replay)
     bool               has_open_call; // the last step ended in a call without a result
@@ -54,11 +63,21 @@ cn_err cn_session_catch_up(cn_session *s, cn_diag *diag) CN_MUST_CHECK;
  * the next catch_up. */
 void cn_session_lose_writer(cn_session *s);
 
-/* Put the conversation's document back from the store; where that is not possible it is left
- * empty and the turn replays its tokens.  bytes_out: read from the store. */
+/* Append tokens of `turn` that the ledger has.  CN_ENOMEM. */
+cn_err cn_session_put_tokens(cn_session *s, int32_t turn, const int32_t *token,
+                             int64_t tokens) CN_MUST_CHECK;
+
+/* CN_EINVAL  the session was opened for reading. */
+cn_err cn_session_need_writer(const cn_session *s, cn_diag *diag) CN_MUST_CHECK;
+
+/* ---- session_pages.c ----------------------------------------------------------------- */
+
+/* Put the conversation's document back from the store as far as its pages and a window reach: the
+ * turn replays the tokens behind cn_doc_tokens.  bytes_out: read from the store. */
 cn_err cn_session_restore(cn_session *s, int64_t *bytes_out, cn_diag *diag) CN_MUST_CHECK;
 
-/* Write new pages and the window of the conversation.  Best effort: a failure is logged. */
+/* Write new pages and the window of the conversation, and let old windows go.  Best effort: a
+ * failure is logged. */
 void cn_session_store(cn_session *s, int64_t *bytes_out);
 
 /* ---- session_view.c ------------------------------------------------------------------ */

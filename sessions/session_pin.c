@@ -63,8 +63,9 @@ static cn_err pin(cn_session *s, cn_diag *diag) {
 }
 
 cn_err cn_session_set_pin(cn_session *s, cn_pin what, cn_diag *diag) {
-    if (what == CN_PIN_ON && !s->is_pinned) return pin(s, diag);
-    if (what != CN_PIN_OFF || !s->is_pinned) return CN_OK;
+    if (what == CN_PIN_AS_IT_IS || (what == CN_PIN_ON) == s->is_pinned) return CN_OK;
+    CN_TRY(cn_session_need_writer(s, diag));
+    if (what == CN_PIN_ON) return pin(s, diag);
     CN_TRY(cn_ledger_pin_del(s->writer, diag));
     s->is_pinned = false;
     cn_context_unpin(s->context);

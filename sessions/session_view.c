@@ -267,6 +267,7 @@ static cn_err move_paths(cn_paths *to, cn_paths *from, const char *const *path, 
 
 cn_err cn_session_edit(cn_session *s, cn_edit edit, const char *const *path, int64_t paths,
                        cn_diag *diag) {
+    CN_TRY(cn_session_need_writer(s, diag));
     CN_TRY(cn_session_catch_up(s, diag));
     CN_TRY(cn_context_update(s->context, diag));
     for (int64_t i = 0; i < paths; i++) CN_TRY(check_path(s, path[i], edit, diag));

@@ -67,6 +67,7 @@ static cn_err fit_view(cn_turn *t, int64_t tokens, cn_diag *diag) {
 }
 
 static cn_err begin(cn_turn *t, cn_diag *diag) {
+    CN_TRY(cn_session_need_writer(t->s, diag));
     CN_TRY(cn_session_catch_up(t->s, diag));
     CN_TRY(cn_ledger_turn_next(t->s->writer, &t->number, diag));
     CN_TRY(cn_turn_take_question(t, diag));
@@ -83,9 +84,8 @@ static cn_err begin(cn_turn *t, cn_diag *diag) {
     int64_t bytes = 0;
     CN_TRY(cn_session_restore(t->s, &bytes, diag));
     t->bill.bytes_read += bytes;
-    const int64_t held = cn_doc_tokens(t->s->doc);
-    t->replayed = t->s->tokens.count - held;
-    if (t->replayed && cn_tokens_put(&t->pending, t->s->tokens.token + held, t->replayed))
+    const int64_t from = cn_doc_tokens(t->s->doc), replayed = t->s->tokens.count - from;
+    if (replayed && cn_tokens_put(&t->pending, t->s->tokens.token + from, replayed))
         return CN_FAIL(diag, CN_ENOMEM, "no memory for a conversation");
     cn_turn_charge(t, &t->bill.restore_ns);
     CN_TRY(cn_turn_ask(t, diag));
@@ -155,7 +155,7 @@ static cn_err commit(cn_turn *t, cn_stop stop, const cn_ledger_intent *intent, c
                                 .refs = t->has_ref ? 1 : 0};
     CN_TRY(cn_ledger_step_commit(t->s->writer, &c, diag));
     t->committed = t->bill;
-    if (cn_tokens_put(&t->s->tokens, t->step.token, t->step.count))
+    if (cn_session_put_tokens(t->s, t->number, t->step.token, t->step.count))
         return CN_FAIL(diag, CN_ENOMEM, "no memory for a conversation");
     t->s->has_open_call = intent != NULL;
     t->step.count = 0;

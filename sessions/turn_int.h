@@ -35,7 +35,6 @@ struct cn_turn {
 
     cn_tokens pending; // to go through the engine: replayed, then new ones
     int64_t   sent;    // of pending
-    int64_t   replayed;
 
     cn_tokens question; // as it will stand in the conversation
 

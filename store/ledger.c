@@ -217,7 +217,18 @@ static cn_err read_int(cn_ledger *l, const char *sql, int64_t *out, cn_diag *dia
     return err == CN_ENOTFOUND ? CN_OK : err;
 }
 
+cn_err cn_ledger_check_place(cn_ledger *l, cn_diag *diag) {
+    int has_moved = 0;
+    if (sqlite3_file_control(l->db, "main", SQLITE_FCNTL_HAS_MOVED, &has_moved) == SQLITE_OK &&
+        has_moved)
+        return CN_FAIL(diag, CN_EIO,
+                       "%s was moved or deleted while it was open: nothing more is written to it",
+                       l->path);
+    return CN_OK;
+}
+
 cn_err cn_ledger_txn_begin(cn_ledger *l, cn_txn kind, cn_diag *diag) {
+    if (kind == CN_TXN_WRITE) CN_TRY(cn_ledger_check_place(l, diag));
     cn_query q = cn_query_open(l, kind == CN_TXN_WRITE ? "BEGIN IMMEDIATE" : "BEGIN");
     return cn_query_run(&q, diag);
 }

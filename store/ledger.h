@@ -34,7 +34,8 @@
  *   CN_ECORRUPT  the file is damaged, or the disk can no longer read it.
  *   CN_EBUSY     another process wrote for longer than busy_ms; try again.
  *   CN_ENOMEM.
- * The diag names the file and has SQLite's text.
+ * The diag names the file and has SQLite's text.  A file that was moved or deleted while it is open
+ * takes no more writes (CN_EIO): they would be lost without a word.
  *
  * Layer: store -> base (SQLite stops here).
  */
@@ -157,6 +158,11 @@ cn_err cn_ledger_session_latest(cn_ledger *l, const char *repo, cn_ledger_sessio
  * Rows are borrowed for the callback. */
 cn_err cn_ledger_sessions(cn_ledger *l, const char *repo, int64_t sessions_max,
                           cn_ledger_session_fn fn, void *ctx, cn_diag *diag) CN_MUST_CHECK;
+
+/* The sessions that were forked from one, oldest first; their own forks not.  `session` is an exact
+ * id: CN_ENOTFOUND. */
+cn_err cn_ledger_forks(cn_ledger *l, const char *session, cn_ledger_session_fn fn, void *ctx,
+                       cn_diag *diag) CN_MUST_CHECK;
 
 /* Remove a session and all that hangs on it.  Its bytes are overwritten with zeros, at the
  * latest when the last reader of an older state is gone.

@@ -16,7 +16,7 @@ CN_C_BEGIN
 // Token ids and pieces are kept as they lie in memory.
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the file is little-endian");
 
-enum { CN_LEDGER_QUERIES_MAX = 112 }; // different SQL texts
+enum { CN_LEDGER_QUERIES_MAX = 128 }; // different SQL texts
 
 struct cn_ledger {
     sqlite3 *db;
@@ -60,6 +60,9 @@ cn_err cn_ledger_migrate(cn_ledger *l, const char *const *migration, int32_t ver
 /* The cn_err of an SQLite result code, told with its text, what was being done, and the
  * file.  CN_OK for SQLITE_OK. */
 cn_err cn_ledger_sql_fail(cn_ledger *l, int rc, const char *what, cn_diag *diag);
+
+/* CN_EIO  the file is not where it was opened: what is written to it now is lost. */
+cn_err cn_ledger_check_place(cn_ledger *l, cn_diag *diag) CN_MUST_CHECK;
 
 typedef enum { CN_TXN_READ, CN_TXN_WRITE } cn_txn;
 
@@ -144,6 +147,11 @@ cn_err cn_ledger_id_refuse_taken(cn_ledger *l, const char *id, cn_diag *diag) CN
 /* CN_ENOTFOUND  no session with exactly this id. */
 cn_err cn_ledger_session_key(cn_ledger *l, const char *id, int64_t *key_out,
                              cn_diag *diag) CN_MUST_CHECK;
+
+/* The id to use: `id`, or a random one where it is NULL or "".
+ * CN_EINVAL  it has other characters than ids have. */
+cn_err cn_ledger_id_choose(char out[CN_LEDGER_ID_BYTES_MAX + 1], const char *id,
+                           cn_diag *diag) CN_MUST_CHECK;
 
 /* A conversation: its turns from first to last. */
 typedef struct cn_ledger_link {

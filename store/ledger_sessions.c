@@ -374,6 +374,23 @@ cn_err cn_ledger_sessions(cn_ledger *l, const char *repo, int64_t sessions_max,
     return err == CN_ENOTFOUND ? CN_OK : err;
 }
 
+cn_err cn_ledger_forks(cn_ledger *l, const char *session, cn_ledger_session_fn fn, void *ctx,
+                       cn_diag *diag) {
+    cn_ledger_session s;
+    int64_t           key;
+    CN_TRY(cn_ledger_session_key(l, session, &key, diag));
+    cn_query q = cn_query_open(l, SELECT_SESSION "WHERE s.parent = ? ORDER BY s.key");
+    cn_err   err;
+    cn_query_int(&q, key);
+    while ((err = cn_query_step(&q, diag)) == CN_OK) {
+        err = get_session(&q, &s, diag);
+        if (err) break;
+        CN_CALL_BACK(l, fn(ctx, &s));
+    }
+    cn_query_close(&q);
+    return err == CN_ENOTFOUND ? CN_OK : err;
+}
+
 /* ---- Writers ----------------------------------------------------------------------- */
 
 /* Take the lock of a session and make sure that it is still there. */
@@ -439,6 +456,7 @@ cn_err cn_ledger_session_edit(cn_ledger_writer *w, const cn_ledger_edit *edit, c
 
     CN_TRY(
         check_strings(edit->title, edit->repo, edit->commit, edit->branch, edit->settings, diag));
+    CN_TRY(cn_ledger_check_place(w->l, diag));
     if (edit->model) cn_hash_hex(model, edit->model);
     const char *const text[] = {edit->title,  edit->repo,     edit->commit,
                                 edit->branch, edit->settings, edit->model ? model : NULL};

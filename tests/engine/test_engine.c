@@ -411,6 +411,71 @@ static void check_reuse(const cn_model *m, const char *isa) {
     cn_engine_close(e);
 }
 
+/* Pages without a window: the last tokens before them go through the engine again, in steps of
+ * `chunk`, and nothing differs: pages, window, logits.  One token fewer would not do. */
+static void check_replay(const cn_model *m, const char *isa) {
+    enum { TOKENS = 600, MORE = 10, CHUNKS = 3, HELDS = 4 };
+    static const int32_t chunks[CHUNKS] = {256, 100, 7};
+    static const int64_t held[HELDS] = {512, 256, 333, 20}; // the last replays all
+    int32_t              token[TOKENS + MORE], other[TOKENS];
+    cn_page_ref          page[4];
+    t_seed(23);
+    random_tokens(token, TOKENS + MORE, m), random_tokens(other, TOKENS, m);
+    cn_engine    *e = open_engine((cn_engine_opts){.model = m, .isa = isa});
+    cn_doc       *want = new_doc(e, false), *first = new_doc(e, false), *got = new_doc(e, false);
+    cn_view      *view = new_view(e);
+    const int64_t bytes = cn_doc_window_bytes(want, TOKENS);
+    uint8_t      *window[2] = {malloc((size_t)bytes), malloc((size_t)bytes)};
+    append(e, want, token, TOKENS, 256, NULL);
+    cn_doc_window_save(want, window[0]);
+    float *logits = keep(append(e, want, token + TOKENS, MORE, 256, view), m->config.vocab);
+    for (int i = 0; i < HELDS; i++) {
+        cn_doc_reset(first);
+        append(e, first, token, held[i], 256, NULL);
+        const int64_t pages = add_pages(page, 0, first);
+        cn_doc_reset(got);
+        append(e, got, other, TOKENS, 256, NULL); // what lies in the window is another's
+        assert_err(cn_doc_restore_pages(got, held[i], page, pages, &t_diag), CN_OK);
+        const int64_t from = cn_doc_tokens(got);
+        const int64_t far = m->config.self_layers * (int64_t)(m->config.window - 1);
+        t_note("held %lld, from %lld", (long long)held[i], (long long)from);
+        assert_int_equal(from, held[i] > far ? held[i] - far : 0);
+        cn_slice early = {.doc = got, .token = token + from, .tokens = 1, .view = view};
+        assert_err(cn_engine_step(e, &early, 1, NULL, &t_diag), CN_EINVAL); // not before `held`
+        append(e, got, token + from, TOKENS - from, chunks[i % CHUNKS], NULL);
+        cn_doc_window_save(got, window[1]);
+        assert_memory_equal(window[0], window[1], (size_t)bytes);
+        const float *again = append(e, got, token + TOKENS, MORE, 256, view);
+        assert_same_logits(logits, again, m->config.vocab, "after a replay");
+        assert_same_pages(e, want, got, "after a replay");
+    }
+    // A step that fails in a replay leaves the rows that are held.
+    assert_err(cn_doc_restore_pages(got, held[2], page, 1, &t_diag), CN_EINVAL);
+    assert_int_equal(cn_doc_tokens(got), 0);
+    cn_doc_reset(first);
+    append(e, first, token, held[2], 256, NULL);
+    assert_err(cn_doc_restore_pages(got, held[2], page, add_pages(page, 0, first), &t_diag), CN_OK);
+    const int64_t from = cn_doc_tokens(got);
+    cn_model     *broken = (cn_model *)(uintptr_t)m;
+    const float   scale = m->config.embed_scale;
+    cn_slice      slice = {.doc = got, .token = token + from, .tokens = 20};
+    broken->config.embed_scale = NAN;
+    assert_err(cn_engine_step(e, &slice, 1, NULL, &t_diag), CN_ENUMERIC);
+    broken->config.embed_scale = scale;
+    assert_int_equal(cn_doc_tokens(got), from);
+    append(e, got, token + from, held[2] - from, 64, NULL);
+    assert_same_pages(e, first, got, "after a step that failed");
+    free(window[0]), free(window[1]), free(logits);
+    cn_doc_free(want), cn_doc_free(first), cn_doc_free(got);
+    cn_view_free(view);
+    cn_engine_close(e);
+}
+
+static void test_pages_without_their_window(void **state) {
+    (void)state;
+    on_each(check_replay);
+}
+
 static void test_documents_can_be_reused(void **state) {
     (void)state;
     on_each(check_reuse);
@@ -1148,6 +1213,7 @@ int main(void) {
         cmocka_unit_test(test_golden),
         cmocka_unit_test(test_document_has_same_bits),
         cmocka_unit_test(test_documents_can_be_reused),
+        cmocka_unit_test(test_pages_without_their_window),
         cmocka_unit_test(test_logits_have_same_bits),
         cmocka_unit_test(test_clsa_is_yoco_up_to_k),
         cmocka_unit_test(test_routing_can_change),

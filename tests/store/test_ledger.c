@@ -1068,6 +1068,56 @@ static void test_fork_shares_and_goes_its_own_way(void **state) {
     cn_ledger_writer_close(w);
 }
 
+static void put_fork(void *ctx, const cn_ledger_session *s) {
+    cn_buf_printf(ctx, "%s<%s@%d ", s->id, s->parent, s->forked_at);
+}
+
+static void test_forks_are_listed(void **state) {
+    (void)state;
+    k_create(l, "a");
+    k_create(l, "z");
+    for (int i = 1; i <= 2; i++) turn_on("a");
+    fork_at("a", 2, "c");
+    fork_at("a", 1, "b");
+    fork_at("c", 2, "d"); // not a's
+    cn_buf got = {0};
+    assert_err(cn_ledger_forks(l, "a", put_fork, &got, &t_diag), CN_OK);
+    assert_string_equal(cn_buf_str(&got), "c<a@2 b<a@1 ");
+    cn_buf_reset(&got);
+    assert_err(cn_ledger_forks(l, "z", put_fork, &got, &t_diag), CN_OK);
+    assert_int_equal(got.bytes, 0);
+    cn_buf_release(&got);
+    assert_refused(cn_ledger_forks(l, "x", put_fork, NULL, &t_diag), CN_ENOTFOUND, "no session x");
+}
+
+/* Who still has the file open learns that nobody else will ever see what it writes. */
+static void test_a_file_that_is_gone_takes_no_writes(void **state) {
+    (void)state;
+    cn_ledger_session *s;
+    int32_t            turn;
+    k_create(l, "a");
+    turn_on("a");
+    cn_ledger_writer *w = k_write(l, "a");
+    t_shell("mkdir %s.gone && mv %s/ledger.db* %s.gone", dir, dir, dir);
+    assert_err(cn_ledger_turn_begin(w, k_text("q"), &turn, &t_diag), CN_EIO);
+    assert_non_null(strstr(t_diag.text, "ledger.db was moved or deleted"));
+    assert_err(cn_ledger_session_edit(w, &(cn_ledger_edit){.title = "t"}, &t_diag), CN_EIO);
+    assert_err(cn_ledger_session_create(l, &(cn_ledger_session){.id = "b"}, &s, &t_diag), CN_EIO);
+    assert_err(cn_ledger_session_find(l, "a", &s, &t_diag), CN_OK); // it can still be read
+    cn_ledger_session_free(s);
+    cn_ledger_writer_close(w);
+    cn_ledger_close(l);
+    l = k_open(dir); // an empty one
+    assert_err(cn_ledger_session_find(l, "a", &s, &t_diag), CN_ENOTFOUND);
+    cn_ledger_close(l);
+    t_shell("rm %s/ledger.db* && mv %s.gone/* %s", dir, dir, dir);
+    l = k_open(dir); // what was there is whole
+    assert_err(cn_ledger_verify(l, &t_diag), CN_OK);
+    assert_err(cn_ledger_session_find(l, "a", &s, &t_diag), CN_OK);
+    assert_true(s->turns == 1 && s->title[0] == 'T');
+    cn_ledger_session_free(s);
+}
+
 static void test_rewind_keeps_the_bill(void **state) {
     (void)state;
     cn_ledger_session *s;
@@ -1671,6 +1721,8 @@ int main(void) {
         TEST(test_open_intents_are_told),
         TEST(test_one_writer_per_session),
         TEST(test_fork_shares_and_goes_its_own_way),
+        TEST(test_forks_are_listed),
+        TEST(test_a_file_that_is_gone_takes_no_writes),
         TEST(test_rewind_keeps_the_bill),
         TEST(test_deleted_session_is_gone),
         TEST(test_refs_come_back),
