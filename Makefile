@@ -99,6 +99,13 @@ $(BUILD)/tests/%.avx2: tests/%.c $(BUILD)/libcairn.a $(TEST_LIB)
 $(BUILD)/tests/%: tests/%.c $(BUILD)/libcairn.a $(TEST_LIB)
 	$(link_test)
 
+# A library that tests preload: it records, and ends, what a process does to files.
+DISK_SO := $(BUILD)/tests/fault/disk.so
+$(DISK_SO): tests/fault/disk.c tests/fault/disk_log.h
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O2 -fPIC -shared -I. -o $@ $<
+$(filter $(BUILD)/tests/fault/%,$(TESTS)): $(DISK_SO)
+
 # A fuzz target linked with a main that replays files: corpora run in every `make test`.
 $(BUILD)/tests/fuzz/replay_%: tests/fuzz/%.c tests/fuzz/replay.c $(BUILD)/libcairn.a
 	@mkdir -p $(@D)
@@ -119,6 +126,13 @@ setup:
 test: setup
 	$(Q)$(MAKE) -s --no-print-directory -j$(shell nproc) all $(TESTS) $(REPLAYS)
 	$(Q)tests/run.sh $(BUILD)
+
+## soak: kills, deaths, power losses and walks at length (half an hour; SOAK_KILLS=2000 SOAK_EVERY=1)
+SOAK_KILLS ?= 2000
+SOAK_EVERY ?= 1
+soak: setup
+	$(Q)$(MAKE) -s --no-print-directory -j$(shell nproc) all $(filter $(BUILD)/tests/fault/%,$(TESTS))
+	$(Q)tests/fault/soak.sh $(BUILD) $(SOAK_KILLS) $(SOAK_EVERY)
 
 ## demo: the main job on a real repository, with the default model
 demo: setup

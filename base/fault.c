@@ -11,6 +11,7 @@ static int64_t               fail_at; // written before `armed`, read after it
 static atomic_int_fast64_t   passed;
 static atomic_bool           was_hit;
 static _Atomic(const char *) last_point = "";
+static void (*watcher)(const char *point);
 
 void cn_fault_arm(cn_fault_mode mode, int64_t nth) {
     atomic_store(&armed, CN_FAULT_OFF);
@@ -33,12 +34,17 @@ const char *cn_fault_last_point(void) {
     return atomic_load(&last_point);
 }
 
+void cn_fault_watch(void (*fn)(const char *point)) {
+    watcher = fn;
+}
+
 #ifdef CN_FAULTS
 bool cn_fault_hit(const char *point) {
     const int mode = atomic_load_explicit(&armed, memory_order_acquire);
     if (mode == CN_FAULT_OFF) return false;
     const int64_t nth = atomic_fetch_add(&passed, 1) + 1;
     atomic_store(&last_point, point);
+    if (watcher) watcher(point);
     if (nth < fail_at || (nth > fail_at && mode != CN_FAULT_FOREVER)) return false;
     if (mode == CN_FAULT_CRASH) raise(SIGKILL);
     atomic_store(&was_hit, true);

@@ -31,6 +31,10 @@ bool cn_fault_was_hit(void);
 /* The name of the last point passed, armed or failing; "" if none.  Static storage. */
 const char *cn_fault_last_point(void);
 
+/* Called with each point that is passed while armed, before it fails: a process that will die there
+ * can leave word where.  NULL: nobody.  Set it while nothing else runs. */
+void cn_fault_watch(void (*fn)(const char *point));
+
 /* Arm from the environment: CAIRN_FAULT=once:N | forever:N | crash:N.  For tests of
  * whole processes.  False (and nothing armed) if it is unset or malformed. */
 bool cn_fault_arm_from_env(void);

@@ -44,6 +44,7 @@ cn_err cn_tokenizer_open(cn_tokenizer **out, const char *folder, cn_diag *diag) 
     cn_buf path = {0}, text = {0};
     cn_buf_printf(&path, "%s/tokenizer.json", folder);
     cn_err err = path.err;
+    if (err) err = CN_FAIL(diag, err, "%s: no memory for a path", folder);
     if (!err) err = cn_file_read(&text, cn_buf_str(&path), CN_TOKENIZER_FILE_BYTES_MAX, diag);
     if (!err) err = cn_tokenizer_parse(out, cn_buf_str(&text), text.bytes, diag);
     cn_buf_release(&text);

@@ -332,9 +332,12 @@ static void print_compared(const curve *c) {
         if (i == 0)
             printf("\n%-13s %8s  %9s %9s %15s %7s %7s  %s\n", "routing, us", "context", "once",
                    "per layer", "once x layers", "ratio", "(best)", "attention to all, us");
-        printf("%-13s %8s  %9.0f %9.0f %15.0f %7.2f %7.2f  %.0f\n", "",
-               cn_cli_count(context_at(c, i)), b.shared, b.per_layer, b.counterfactual, b.ratio,
-               b.ratio_best, b.dense_attend);
+        printf("%-13s %8s  %9.0f %9.0f %15.0f %7.2f %7.2f", "", cn_cli_count(context_at(c, i)),
+               b.shared, b.per_layer, b.counterfactual, b.ratio, b.ratio_best);
+        if (isnan(b.dense_attend))
+            puts("  -");
+        else
+            printf("  %.0f\n", b.dense_attend);
     }
     if (isnan(token_ratio(c, CN_ARM_TRANSFORMER, context_at(c, 0), false))) return;
     printf("\n%-22s  %14s %14s %14s\n", "token / CLSA's token", cn_arm_name(arms[1]),

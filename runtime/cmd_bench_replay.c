@@ -1,18 +1,24 @@
 /* cmd_bench_replay.c - cairn bench replay: does a recorded session say the same again? */
+#include "base/file.h"
 #include "runtime/cli.h"
+#include "runtime/scratch.h"
 #include "runtime/signals.h"
 #include "sessions/replay.h"
+#include "store/export.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const char usage[] =
     "usage: cairn bench replay [-C REPO] [--keep-going] SESSION\n"
+    "       cairn bench replay [-C REPO] [--keep-going] FILE     of cairn sessions export\n"
     "\n"
     "examples:\n"
     "  cairn bench replay 3f9                 identical, or the first token that is not\n"
     "  cairn bench replay 3f9 --keep-going    all turns, whatever departs\n"
     "  cairn bench replay 3f9 --json          the same as one object\n"
+    "  cairn bench replay -C . talk.jsonl     an export, on the repository as it lies here\n"
     "\n"
     "The turns are run again, greedy, over the documents that each step ran over, with the\n"
     "results that the ledger has: no tool is run, nothing is written.  Compared are the tokens\n"
@@ -152,8 +158,42 @@ typedef struct request {
     bool        keeps_going;
 } request;
 
+/* What is replayed: a session of the ledger, or an export in a ledger of its own. */
+typedef struct record {
+    cn_ledger         *ledger; // NULL: the host's
+    cn_ledger_session *row;    // of an export
+    char               scratch[CN_SCRATCH_PATH_BYTES];
+} record;
+
+static bool is_file(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+static cn_err open_export(record *r, const char *path, cn_diag *diag) {
+    char   dir[CN_SCRATCH_PATH_BYTES + 16];
+    cn_buf text = {0};
+    CN_TRY(cn_scratch_make(r->scratch, NULL, diag));
+    snprintf(dir, sizeof(dir), "%s/ledger", r->scratch);
+    CN_TRY(cn_ledger_open(&r->ledger, &(cn_ledger_opts){.dir = dir}, diag));
+    cn_err err = cn_file_read(&text, path, CN_EXPORT_BYTES_MAX, diag);
+    if (!err)
+        err = cn_ledger_import(
+            r->ledger, &(cn_import){.text = cn_buf_str(&text), .bytes = text.bytes, .name = path},
+            &r->row, diag);
+    cn_buf_release(&text);
+    return err;
+}
+
+static void close_record(record *r) {
+    cn_ledger_session_free(r->row);
+    cn_ledger_close(r->ledger);
+    cn_scratch_remove(r->scratch);
+}
+
 static int run(const cn_cli *cli, const request *q) {
     cn_diag          diag = {0};
+    record           from = {0};
     cn_host         *host = NULL;
     cn_replay_result r = {0};
     output           o = {.cli = cli};
@@ -162,9 +202,11 @@ static int run(const cn_cli *cli, const request *q) {
     cn_json_open(&o.w, '{');
     cn_json_field_open(&o.w, "turns", '[');
     cn_err err = cn_cli_open_host(cli, &host, &diag);
+    if (!err && is_file(q->what)) err = open_export(&from, q->what, &diag);
     if (!err)
         err = cn_replay(&(cn_replay_opts){.host = host,
-                                          .session = q->what,
+                                          .ledger = from.ledger,
+                                          .session = from.row ? from.row->id : q->what,
                                           .folder = q->folder,
                                           .goes_on = q->keeps_going,
                                           .cancel = cn_signals_cancel(),
@@ -176,12 +218,13 @@ static int run(const cn_cli *cli, const request *q) {
     else if (err)
         status = cn_cli_fail(cli, err, &diag);
     else if (cli->json)
-        status = put_result(&o, &r, q->what);
+        status = put_result(&o, &r, from.row ? from.row->id : q->what);
     else
         print_result(&r);
     if (!err && !cn_replay_is_identical(&r)) status = CN_EXIT_FAILED;
     cn_buf_release(&o.buf);
     cn_replay_release(&r);
+    close_record(&from);
     cn_host_close(host);
     return status;
 }
@@ -202,7 +245,7 @@ int cn_cmd_bench_replay(int argc, char **argv) {
         {0},
     };
     const int operands = cn_cli_parse(&cli, argc, argv, usage, options);
-    if (operands != 1) return cn_cli_usage(&cli, "want one SESSION, got %d", operands);
+    if (operands != 1) return cn_cli_usage(&cli, "want one SESSION or FILE, got %d", operands);
     q.what = argv[0];
     cn_signals_catch(true);
     return cn_signals_leave(run(&cli, &q));

@@ -54,6 +54,7 @@ typedef struct chat {
     int32_t        asked;
     bool           is_new, is_verbose;
     bool           is_price_said;
+    int64_t        said_tokens;
     bool           is_over;
 } chat;
 
@@ -315,6 +316,7 @@ static cn_err greet(chat *c, cn_diag *diag) {
     CN_TRY(cn_context_explain(context, &miss, &price.misses, diag));
     price.miss = miss;
     c->is_price_said = true;
+    c->said_tokens = price.missing_tokens;
     cn_term_set_style(stderr, CN_STYLE_DIM);
     fprintf(stderr, "cairn " CN_VERSION " · %s · session %s, %s turns\n", row->repo, row->id,
             cn_cli_count(row->turns));
@@ -354,14 +356,15 @@ static void close_chat(chat *c) {
 static int ask(chat *c, const char *text, size_t bytes) {
     cn_signals_rearm();
     c->asked++;
-    const bool is_resumed = !c->is_new && !c->is_price_said;
-    c->is_price_said = true;
-    return cn_screen_ask(c->cli, c->session,
-                         &(cn_question){.text = text,
-                                        .bytes = bytes,
-                                        .output_tokens_max = c->output_tokens_max,
-                                        .is_resumed = is_resumed,
-                                        .is_verbose = c->is_verbose});
+    const cn_question q = {.text = text,
+                           .bytes = bytes,
+                           .output_tokens_max = c->output_tokens_max,
+                           .is_resumed = !c->is_new && c->asked == 1,
+                           .is_verbose = c->is_verbose,
+                           .is_said = c->is_price_said,
+                           .said_tokens = c->said_tokens};
+    c->is_price_said = false; // of what is missing next time nothing was said
+    return cn_screen_ask(c->cli, c->session, &q);
 }
 
 /* Messages until somebody leaves; the exit status. */

@@ -264,6 +264,7 @@ static const cn_verb verbs[] = {
     {"show", show, "the turns of a session, their tools and bills"},
     {"fork", cn_cmd_sessions_fork, "a session that goes on behind a turn of another"},
     {"rewind", cn_cmd_sessions_rewind, "take back the last turns of a session"},
+    {"compact", cn_cmd_sessions_compact, "a summary in the place of a long conversation"},
     {"rename", cn_cmd_sessions_rename, "give a session a title"},
     {"compact", cn_cmd_sessions_compact, "a summary in the place of a conversation"},
     {"export", cn_cmd_sessions_export, "a session as JSON Lines"},
@@ -278,6 +279,7 @@ int cn_cmd_sessions(int argc, char **argv) {
         "       cairn sessions show SESSION                     its turns, tools and bills\n"
         "       cairn sessions fork SESSION [--at TURN]         go on behind an earlier turn\n"
         "       cairn sessions rewind SESSION --to TURN         take back turns\n"
+        "       cairn sessions compact SESSION                  a summary in its place\n"
         "       cairn sessions rename SESSION TITLE\n"
         "       cairn sessions compact SESSION                  a summary in its place\n"
         "       cairn sessions export SESSION [FILE]            as JSON Lines\n"
@@ -291,7 +293,8 @@ int cn_cmd_sessions(int argc, char **argv) {
         "  cairn sessions fork 3f9 --at 4       go on behind its turn 4, at next to no prefill\n"
         "  cairn sessions help export           what is said of a verb\n"
         "\n"
-        "No model is opened, and only rewind, rename and rm need a session that no other process\n"
+        "No model is opened but by compact, and only it, rewind, rename and rm need a session that "
+        "no other process\n"
         "writes.\n";
     if (argc > 1 && argv[1][0] != '-') return cn_cli_dispatch("cairn sessions", verbs, argc, argv);
     return list(argc, argv, "sessions", usage);

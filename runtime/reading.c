@@ -227,6 +227,10 @@ cn_err cn_reading_run(cn_reading *out, const cn_reading_opts *opts, cn_diag *dia
     cn_err err = cn_context_update(cn_session_context(opts->session), diag);
     if (!err) err = read_files(&b, diag);
     if (!err) find_definitions(&b);
+    if (!err && out->definitions == 0)
+        err =
+            CN_FAIL(diag, CN_ENOTFOUND,
+                    "none of %" PRId64 " files has a function that stands in no other", out->files);
     const int64_t n = out->definitions < opts->definitions ? out->definitions : opts->definitions;
     for (int64_t i = 0; !err && i < n * CN_READING_KINDS; i++) {
         if (opts->cancel && atomic_load(opts->cancel)) break;

@@ -56,6 +56,7 @@ typedef struct cn_reading_opts {
  * A line of `out`: {"kind","q","path","line","answer","text","calls","file_rank","line_rank",
  * "evidence":[{"path","lines","share"}],"evidence_rest":{...}}; a rank of 0: not among the ranges.
  *
+ * CN_ENOTFOUND     there is nothing to ask for.
  * CN_EUNSUPPORTED  the model or its mode has no evidence.
  * Errors of cn_context_update, cn_repo_read_raw, cn_session_rewind, cn_turn_begin, cn_turn_run;
  * CN_EIO  `out` cannot be written. */

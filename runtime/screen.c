@@ -209,7 +209,9 @@ int cn_screen_ask(const cn_cli *cli, cn_session *s, const cn_question *q) {
     }
     if (!err) err = cn_turn_begin(&t, s, &opts, &diag);
     if (!err) price = price_of(s, t);
-    if (!err && !cli->json && (q->is_resumed || price.missing_tokens)) print_price(&price);
+    const bool is_said = q->is_said && q->said_tokens == price.missing_tokens;
+    if (!err && !cli->json && !is_said && (q->is_resumed || price.missing_tokens))
+        print_price(&price);
     view.prefill_ns = cn_clock_ns();
     if (!err) err = cn_turn_run(t, cn_signals_cancel(), &diag);
     end_bar(&view);

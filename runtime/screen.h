@@ -24,6 +24,8 @@ typedef struct cn_question {
     bool        is_resumed;        // the first of this process in an older session: say its price
     bool        is_verbose;        // say each document that was missing
     bool        with_evidence;     // for people; JSON always has it
+    bool        is_said;           // the price was said, of said_tokens to prefill: not again
+    int64_t     said_tokens;
 } cn_question;
 
 /* Ask, and show all of the turn; before it the compaction, if the conversation had come near its

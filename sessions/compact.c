@@ -202,6 +202,7 @@ out:
 static cn_err begin(cn_compact *c, const cn_compact_opts *opts, cn_diag *diag) {
     view_tokens v = {0};
     CN_TRY(cn_session_catch_up(c->s, diag));
+    CN_TRY(cn_session_need_writer(c->s, diag));
     CN_TRY(count_view(c->s, &v, diag));
     c->room = room_of(c->s, &v);
     CN_TRY(cn_extract_load(&c->said, c->s->host->ledger, c->s->row->id, diag));
@@ -391,12 +392,23 @@ static cn_err write_ledger(cn_compact *c, cn_diag *diag) {
 
 /* Pages first: they are a cache, and their time is on the bill. */
 static void store_pages(cn_compact *c) {
-    cn_session next = *c->s; // as it will be, for this call
-    int64_t    bytes = 0;
+    cn_session      next = *c->s; // as it will be, for this call
+    const int64_t   kept = c->report.kept_turns;
+    cn_session_end *end = calloc((size_t)kept + 1, sizeof(*end));
+    int64_t         bytes = 0;
     next.tokens = c->tokens;
     next.stored_pages = 0;
-    if (!c->s->is_trial) cn_session_store(&next, &bytes);
-    c->s->stored_pages = next.stored_pages;
+    next.end = end;
+    next.ends = kept + 1;
+    if (end) {
+        end[kept] = (cn_session_end){c->said.turn[c->said.turns - 1].turn, c->tokens.count};
+        for (int64_t i = kept - 1; i >= 0; i--)
+            end[i] = (cn_session_end){c->said.turn[c->replaced + i - 1].turn,
+                                      end[i + 1].tokens - c->said.turn[c->replaced + i].tokens};
+        if (!c->s->is_trial) cn_session_store(&next, &bytes);
+        c->s->stored_pages = next.stored_pages;
+    }
+    free(end);
     c->bill.bytes_written += bytes;
     charge(c, &c->bill.store_ns);
 }

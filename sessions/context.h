@@ -193,7 +193,8 @@ typedef struct cn_context_work {
  *   work      added to.
  *
  * A store that is full or fails costs only that: the pages stay in memory, `unstored` says
- * so.  Errors of cn_engine_step, cn_repo_read, CN_ENOMEM. */
+ * so.  What a token took is kept as the host's rate (cn_host_put_rate).  Errors of
+ * cn_engine_step, cn_repo_read, cn_host_put_rate, CN_ENOMEM. */
 cn_err cn_context_prefill(cn_context *c, bool *done_out, cn_context_work *work,
                           cn_diag *diag) CN_MUST_CHECK;
 

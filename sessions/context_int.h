@@ -100,10 +100,11 @@ struct cn_context {
     int32_t                 spares;
     cn_context_held        *resident; // [residents] documents that live in memory only
     int64_t                 residents, residents_room;
-    cn_doc                 *current;    // being prefilled
-    int64_t                 current_at; // its document; -1: none
-    cn_cut                  cut;        // of what the current document is of
-    const cn_context_entry *cut_entry;  // whose cut it is; NULL: none
+    cn_doc                 *current;                // being prefilled
+    int64_t                 current_at;             // its document; -1: none
+    cn_cut                  cut;                    // of what the current document is of
+    const cn_context_entry *cut_entry;              // whose cut it is; NULL: none
+    int64_t                 fresh_tokens, fresh_ns; // prefilled since nothing was missing
     cn_diag                 store_failure;
 
     // Binding.

@@ -231,11 +231,26 @@ static cn_err begin_document(cn_context *c, cn_diag *diag) {
     return CN_OK;
 }
 
+/* What was prefilled is measured, the cutting of files with it.  Few tokens would measure the
+ * reading of a file: they count only if nothing better is known. */
+static cn_err keep_rate(cn_context *c, cn_context_work *work, cn_diag *diag) {
+    const int64_t tokens = c->fresh_tokens, ns = c->fresh_ns;
+    c->fresh_tokens = c->fresh_ns = 0;
+    if (tokens < CN_STEP_ROWS || (tokens < CN_DOCUMENT_TOKENS_MAX && c->host->prefill_ns > 0))
+        return CN_OK;
+    const int64_t begin = cn_clock_ns();
+    const cn_err  err = cn_host_put_rate(c->host, (double)ns / (double)tokens, diag);
+    work->store_ns += cn_clock_ns() - begin;
+    return err;
+}
+
 cn_err cn_context_prefill(cn_context *c, bool *done_out, cn_context_work *work, cn_diag *diag) {
+    const int64_t entered = cn_clock_ns();
     *done_out = false;
     if (c->current_at < 0) CN_TRY(begin_document(c, diag));
     if (c->current_at < 0) {
         CN_TRY(write_waiting(c, work, diag));
+        CN_TRY(keep_rate(c, work, diag));
         *done_out = true;
         return CN_OK;
     }
@@ -247,6 +262,8 @@ cn_err cn_context_prefill(cn_context *c, bool *done_out, cn_context_work *work, 
     CN_TRY(cn_engine_step(c->host->engine, &slice, 1, NULL, diag));
     work->compute_ns += cn_clock_ns() - begin;
     work->tokens += n;
+    c->fresh_ns += cn_clock_ns() - entered;
+    c->fresh_tokens += n;
     if (n < left) return CN_OK;
     cn_context_held *w = &c->waiting[c->waiting_docs];
     *w = (cn_context_held){.doc = c->current,

@@ -2,6 +2,7 @@
 #include "sessions/host.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 
@@ -23,10 +24,16 @@ static cn_err read_secret(const char *state, uint8_t secret[CN_HASH_KEY_BYTES], 
         // Written aside and linked: two first processes agree on one.
         cn_random(secret, CN_HASH_KEY_BYTES);
         snprintf(temp, sizeof(temp), "%s/salt.%ld", state, (long)getpid());
-        const int fd = open(temp, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
-        bool      ok =
-            fd >= 0 && write(fd, secret, CN_HASH_KEY_BYTES) == CN_HASH_KEY_BYTES && !fsync(fd);
+        const int fd = CN_FAULT("sessions.salt.open")
+                           ? (errno = ENOSPC, -1)
+                           : open(temp, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+        bool      ok = fd >= 0;
+        if (ok && CN_FAULT("sessions.salt.write")) ok = (errno = ENOSPC, false);
+        ok = ok && write(fd, secret, CN_HASH_KEY_BYTES) == CN_HASH_KEY_BYTES;
+        if (ok && CN_FAULT("sessions.salt.sync")) ok = (errno = EIO, false);
+        ok = ok && !fsync(fd);
         if (fd >= 0) close(fd);
+        if (ok && CN_FAULT("sessions.salt.link")) ok = (errno = EIO, false);
         if (ok && link(temp, path) && errno != EEXIST) ok = false;
         const int why = errno;
         unlink(temp);
@@ -189,6 +196,7 @@ cn_err cn_host_open(cn_host **out, const cn_host_opts *opts, cn_diag *diag) {
         return err;
     }
     h->load_ns = cn_clock_ns() - begin;
+    h->find_tool = cn_tool_find;
     *out = h;
     return CN_OK;
 }

@@ -16,7 +16,7 @@
  * An id of a session is given once.  The operating system's page cache, and whatever else two
  * processes of one machine share, is not kept apart.
  *
- * Layer: sessions -> base, engine, store.
+ * Layer: sessions -> base, engine, store, tools.
  */
 #ifndef CN_SESSIONS_HOST_H
 #define CN_SESSIONS_HOST_H
@@ -26,6 +26,7 @@
 #include "sessions/cut.h"
 #include "store/ledger.h"
 #include "store/pages.h"
+#include "tools/tools.h"
 
 CN_C_BEGIN
 
@@ -70,6 +71,10 @@ typedef struct cn_host {
     /* Documents that a context holds: never evicted.  Sorted; the context's memory. */
     const cn_hash *kept;
     int64_t        kept_count;
+
+    /* The tool that a model calls by this name, NULL if there is none: cn_tool_find, unless the
+     * program puts another in its place before the first turn. */
+    const cn_tool *(*find_tool)(const char *name);
 } cn_host;
 
 /* Open all of it; a cache that is damaged or newer is wiped and said (cache_was_rebuilt).

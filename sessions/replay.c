@@ -413,7 +413,9 @@ static cn_err run_step(replay *r, int64_t i, cn_replay_turn *t, cn_diag *diag) {
     const recorded_step *s = &r->was.step[i];
     bool                 had = true;
     t->steps++;
-    if (t->origin != CN_ORIGIN_ASKED) return CN_OK;
+    // A generation that chose nothing is a copy: the bill of what it chose is elsewhere.
+    const bool is_copy = s->kind == CN_STEP_GENERATION && s->sampled == 0;
+    if (t->origin != CN_ORIGIN_ASKED || is_copy) return CN_OK;
     CN_TRY(bind(r, s, t, &had, diag));
     CN_TRY(judge_given(r, i, t, diag));
     if (!had) {
@@ -425,10 +427,11 @@ static cn_err run_step(replay *r, int64_t i, cn_replay_turn *t, cn_diag *diag) {
 
 static void end_turn(replay *r, cn_replay_turn *t) {
     cn_replay_result *out = r->out;
-    t->state = t->departed                    ? CN_REPLAY_DEPARTED
-               : t->not_judged                ? CN_REPLAY_LOST
-               : t->origin != CN_ORIGIN_ASKED ? CN_REPLAY_GIVEN
-                                              : CN_REPLAY_SAME;
+    const bool        is_given = t->origin != CN_ORIGIN_ASKED || (t->steps && !t->sampled);
+    t->state = t->departed     ? CN_REPLAY_DEPARTED
+               : t->not_judged ? CN_REPLAY_LOST
+               : is_given      ? CN_REPLAY_GIVEN
+                               : CN_REPLAY_SAME;
     out->turns++;
     out->same += t->state == CN_REPLAY_SAME;
     out->departed_turns += t->state == CN_REPLAY_DEPARTED;

@@ -11,7 +11,8 @@
  * The conversation goes on with the recorded tokens, so each token is judged on its own, and all
  * that a session has been through is as it was: forks, turns taken back, long parts, turns that
  * were stopped or failed (what they committed).  Turns of a compacted conversation that stand for
- * others, or were kept, ran over another conversation: they are given.  A step whose documents
+ * others, or were kept, ran over another conversation: they are given (also where an export has
+ * forgotten what they are: they chose nothing by their bill).  A step whose documents
  * cannot be had any more is not judged, and that is said.
  *
  * Nothing is written.   Threads: one.   Layer: sessions -> base, engine, store, tools.

@@ -253,13 +253,13 @@ bool cn_session_is_compacted_on_its_own(const cn_session *s) {
 }
 
 cn_err cn_session_need_writer(const cn_session *s, cn_diag *diag) {
-    if (s->writer || s->is_stale) return CN_OK; // stale: cn_session_catch_up becomes it again
+    if (s->writer) return CN_OK;
     return CN_FAIL(diag, CN_EINVAL, "session %s is open for reading only", s->row->id);
 }
 
 cn_err cn_session_rewind(cn_session *s, int32_t turn, cn_diag *diag) {
-    CN_TRY(cn_session_need_writer(s, diag));
     CN_TRY(cn_session_catch_up(s, diag));
+    CN_TRY(cn_session_need_writer(s, diag));
     CN_TRY(cn_ledger_rewind(s->writer, turn, diag));
     s->is_stale = true;
     return cn_session_catch_up(s, diag);
@@ -268,8 +268,8 @@ cn_err cn_session_rewind(cn_session *s, int32_t turn, cn_diag *diag) {
 cn_err cn_session_fork(cn_session *s, int32_t turn, cn_diag *diag) {
     cn_ledger_session *row = NULL;
     cn_ledger_writer  *writer = NULL;
-    CN_TRY(cn_session_need_writer(s, diag));
     CN_TRY(cn_session_catch_up(s, diag));
+    CN_TRY(cn_session_need_writer(s, diag));
     CN_TRY(cn_ledger_session_fork(s->host->ledger, s->row->id, turn, NULL, &row, diag));
     const cn_err err = cn_ledger_writer_open(&writer, s->host->ledger, row->id, NULL, diag);
     if (err) {

@@ -12,6 +12,7 @@
 #include "sessions/session_int.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 
 #include <inttypes.h>
@@ -132,7 +133,9 @@ cn_err cn_session_restore(cn_session *s, int64_t *bytes_out, cn_diag *diag) {
     if (s->tokens.count > CN_SESSION_TOKENS_MAX)
         return CN_FAIL(diag, CN_ETOOBIG, "a conversation of %" PRId64 " tokens, limit %d",
                        s->tokens.count, (int)CN_SESSION_TOKENS_MAX);
-    cn_err err = find(&f, s, diag);
+    cn_err err = CN_FAULT("sessions.window.restore")
+                     ? CN_FAIL(diag, CN_ENOMEM, "no memory for the conversation's pages")
+                     : find(&f, s, diag);
     if (!err) err = restore(s, &f, bytes_out, diag);
     found_release(&f);
     return err;
@@ -201,7 +204,7 @@ void cn_session_store(cn_session *s, int64_t *bytes_out) {
     if (pages == 0 || cn_doc_tokens(s->doc) != s->tokens.count) return;
     const int64_t  window_bytes = cn_doc_window_bytes(s->doc, s->tokens.count);
     cn_pages_item *item = calloc((size_t)(pages - s->stored_pages) + 1, sizeof(*item));
-    void          *window = malloc((size_t)window_bytes);
+    void          *window = CN_FAULT("sessions.window.store") ? NULL : malloc((size_t)window_bytes);
     keys           k = {0};
     cn_diag        diag = {.text = "no memory"};
     cn_err         err = item && window ? keys_get(&k, s, &diag) : CN_ENOMEM;

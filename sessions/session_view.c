@@ -95,6 +95,7 @@ double cn_session_prefill_ns(const cn_session *s) {
 cn_err cn_session_set_compaction(cn_session *s, bool is_auto, cn_diag *diag) {
     const bool was = s->is_compacted_by_hand;
     CN_TRY(cn_session_catch_up(s, diag));
+    CN_TRY(cn_session_need_writer(s, diag));
     s->is_compacted_by_hand = !is_auto;
     const cn_err err = write_settings(s, diag);
     if (err) s->is_compacted_by_hand = was;
@@ -267,8 +268,8 @@ static cn_err move_paths(cn_paths *to, cn_paths *from, const char *const *path, 
 
 cn_err cn_session_edit(cn_session *s, cn_edit edit, const char *const *path, int64_t paths,
                        cn_diag *diag) {
-    CN_TRY(cn_session_need_writer(s, diag));
     CN_TRY(cn_session_catch_up(s, diag));
+    CN_TRY(cn_session_need_writer(s, diag));
     CN_TRY(cn_context_update(s->context, diag));
     for (int64_t i = 0; i < paths; i++) CN_TRY(check_path(s, path[i], edit, diag));
     const cn_paths was_added = s->added, was_dropped = s->dropped;

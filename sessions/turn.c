@@ -67,8 +67,8 @@ static cn_err fit_view(cn_turn *t, int64_t tokens, cn_diag *diag) {
 }
 
 static cn_err begin(cn_turn *t, cn_diag *diag) {
-    CN_TRY(cn_session_need_writer(t->s, diag));
     CN_TRY(cn_session_catch_up(t->s, diag));
+    CN_TRY(cn_session_need_writer(t->s, diag));
     CN_TRY(cn_ledger_turn_next(t->s->writer, &t->number, diag));
     CN_TRY(cn_turn_take_question(t, diag));
     cn_turn_charge(t, &t->bill.tokenize_ns);
@@ -84,8 +84,9 @@ static cn_err begin(cn_turn *t, cn_diag *diag) {
     int64_t bytes = 0;
     CN_TRY(cn_session_restore(t->s, &bytes, diag));
     t->bill.bytes_read += bytes;
-    const int64_t from = cn_doc_tokens(t->s->doc), replayed = t->s->tokens.count - from;
-    if (replayed && cn_tokens_put(&t->pending, t->s->tokens.token + from, replayed))
+    const int64_t from = cn_doc_tokens(t->s->doc);
+    t->replayed = t->s->tokens.count - from;
+    if (t->replayed && cn_tokens_put(&t->pending, t->s->tokens.token + from, t->replayed))
         return CN_FAIL(diag, CN_ENOMEM, "no memory for a conversation");
     cn_turn_charge(t, &t->bill.restore_ns);
     CN_TRY(cn_turn_ask(t, diag));
@@ -189,7 +190,7 @@ static cn_err step_context(cn_turn *t, cn_diag *diag) {
     bool            done;
     cn_context_work work = {0};
     CN_TRY(cn_context_prefill(t->s->context, &done, &work, diag));
-    t->view_ns += cn_turn_charge(t, &t->bill.prefill_ns) - work.store_ns;
+    cn_turn_charge(t, &t->bill.prefill_ns);
     t->bill.prefill_ns -= work.store_ns;
     t->bill.store_ns += work.store_ns;
     t->bill.bytes_written += work.bytes_written;
@@ -198,13 +199,6 @@ static cn_err step_context(cn_turn *t, cn_diag *diag) {
         t->opts.on_prefill(t->opts.ctx, t->bill.prefilled_tokens - t->missing,
                            t->bill.prefilled_tokens);
     if (!done) return CN_OK;
-    // Few tokens would measure the reading of a file: they count only if nothing better is known.
-    if (t->bill.prefilled_tokens >= CN_DOCUMENT_TOKENS_MAX ||
-        (t->s->host->prefill_ns == 0 && t->bill.prefilled_tokens >= CN_STEP_ROWS)) {
-        CN_TRY(cn_host_put_rate(t->s->host, (double)t->view_ns / (double)t->bill.prefilled_tokens,
-                                diag));
-        cn_turn_charge(t, &t->bill.store_ns);
-    }
     bool gone;
     CN_TRY(cn_context_bind(t->s->context, t->s->view, &gone, diag));
     cn_turn_charge(t, &t->bill.restore_ns);
@@ -219,12 +213,23 @@ static cn_err step_context(cn_turn *t, cn_diag *diag) {
 
 static void prepare_prompt(cn_turn *t) {
     const int64_t left = t->pending.count - t->sent;
-    const int32_t n = left < CN_STEP_ROWS ? (int32_t)left : CN_STEP_ROWS;
+    const int64_t here = t->replayed ? t->replayed - t->sent : left;
+    const int32_t n = here < CN_STEP_ROWS ? (int32_t)here : CN_STEP_ROWS;
     t->slice = (cn_slice){.doc = t->s->doc,
                           .token = t->pending.token + t->sent,
                           .tokens = n,
                           .view = n == left ? t->s->view : NULL,
                           .wants_read = true};
+}
+
+/* The conversation stands as it was before the question: a turn that is stopped, or another fork
+ * from here, need not replay it again. */
+static void keep_replayed(cn_turn *t) {
+    int64_t bytes = 0;
+    t->replayed = 0;
+    if (!t->s->is_trial) cn_session_store(t->s, &bytes);
+    t->bill.bytes_written += bytes;
+    cn_turn_charge(t, &t->bill.store_ns);
 }
 
 static void prepare_decode(cn_turn *t) {
@@ -394,7 +399,7 @@ cn_err cn_turn_run_tool(cn_turn *t, cn_diag *diag) {
     cn_assert(t->phase == IN_TOOL);
     cn_turn_call  *call = &t->calls[t->call_count - 1];
     cn_tool_ctx    ctx = {.repo = cn_context_repo(t->s->context), .cancel = t->cancel};
-    const cn_tool *tool = cn_tool_find(call->name);
+    const cn_tool *tool = t->s->host->find_tool(call->name);
     const int64_t  started_ns = cn_clock_unix_ns();
     cn_tool_state  state = CN_TOOL_FAILED;
     cn_err         err = CN_OK;
@@ -497,6 +502,7 @@ static cn_err step(cn_turn *t, cn_turn_need *need, cn_diag *diag) {
             CN_TRY(step_context(t, diag));
             continue;
         case IN_PROMPT:
+            if (t->replayed && t->sent == t->replayed) keep_replayed(t);
             prepare_prompt(t);
             return CN_OK;
         case IN_DECODE:

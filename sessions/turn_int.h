@@ -30,11 +30,11 @@ struct cn_turn {
     int64_t       fresh;   // tokens prefilled, on the bill, up to the last generation
     int64_t       found;   // tokens that the first generation did not have to compute
 
-    const atomic_bool *cancel;  // of cn_turn_run; NULL: nobody stops it
-    int64_t            view_ns; // what those before them took
+    const atomic_bool *cancel; // of cn_turn_run; NULL: nobody stops it
 
-    cn_tokens pending; // to go through the engine: replayed, then new ones
-    int64_t   sent;    // of pending
+    cn_tokens pending;  // to go through the engine: replayed, then new ones
+    int64_t   sent;     // of pending
+    int64_t   replayed; // of pending: the conversation's, until they are kept
 
     cn_tokens question; // as it will stand in the conversation
 

@@ -42,11 +42,11 @@ CN_C_BEGIN
 #define CN_MISS_LIST(X)                                                                     \
     X(NEW,       "new")       /* a path that was not in the view before */                  \
     X(CHANGED,   "changed")   /* its bytes are others than before */                        \
-    X(MODEL,     "model")     /* stored for other weights, config or tokenizer */           \
-    X(FORMAT,    "format")    /* stored by another layout, backend or version */            \
-    X(EVICTED,   "evicted")   /* was stored, and made room */                               \
+    X(MODEL,     "model")     /* the same bytes, for other weights, config or tokenizer */  \
+    X(FORMAT,    "format")    /* the same bytes, by another layout, backend or cut */       \
+    X(EVICTED,   "evicted")   /* was stored, and made room or went with the cache */        \
     X(CORRUPT,   "corrupt")   /* is stored, and failed its checksum */                      \
-    X(UNSTORED,  "unstored")  /* known, and its pages never reached the disk */
+    X(UNSTORED,  "unstored")  /* was in the view, and its pages never reached the disk */
 
 typedef enum {
 #define X(name, text) CN_MISS_##name,

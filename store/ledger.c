@@ -248,33 +248,38 @@ cn_err cn_ledger_txn_end(cn_ledger *l, cn_err err, cn_diag *diag) {
 
 /* ---- Opening ----------------------------------------------------------------------- */
 
-static cn_err sync_dir(const char *dir, cn_diag *diag) {
-    const int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    const int rc = fd < 0 || CN_FAULT("store.ledger.sync_dir") ? -1 : fsync(fd);
-    const int cause = errno;
-    if (fd >= 0) close(fd);
-    if (rc) return CN_FAIL(diag, CN_EIO, "sync %s: %s", dir, strerror(cause));
+/* Make the names that lead to a new ledger durable: a sync of a file does not keep its name.
+ * Any of the folders may have been made for it, by a process that died before it could sync. */
+static cn_err sync_folders(const char *path, cn_diag *diag) {
+    char folder[PATH_MAX];
+    snprintf(folder, sizeof(folder), "%s", path);
+    for (char *slash; (slash = strrchr(folder, '/'));) {
+        slash[slash == folder] = 0;
+        const int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int       rc = fd < 0 ? -1 : fsync(fd);
+        // What may not be read was not made for us; some file systems sync no folders.
+        if (rc && (errno == EACCES || errno == EPERM || errno == EINVAL || errno == EROFS)) rc = 0;
+        if (CN_FAULT("store.ledger.sync_dir")) rc = (errno = EIO, -1);
+        const int cause = errno;
+        if (fd >= 0) close(fd);
+        if (rc) return CN_FAIL(diag, CN_EIO, "sync %s, for %s: %s", folder, path, strerror(cause));
+        if (slash == folder) break;
+    }
     return CN_OK;
 }
 
 /* The folder's real path; the folder is made if it is not there. */
 static cn_err find_dir(char real[PATH_MAX], const char *dir, cn_diag *diag) {
-    const int  rc = CN_FAULT("store.ledger.mkdir") ? (errno = ENOSPC, -1) : mkdir(dir, 0700);
-    const bool is_new = rc == 0;
+    const int rc = CN_FAULT("store.ledger.mkdir") ? (errno = ENOSPC, -1) : mkdir(dir, 0700);
     if (rc && errno != EEXIST) return CN_FAIL(diag, CN_EIO, "mkdir %s: %s", dir, strerror(errno));
     if (!realpath(dir, real)) return CN_FAIL(diag, CN_EIO, "realpath %s: %s", dir, strerror(errno));
-    if (is_new) {
-        char parent[PATH_MAX + 4];
-        snprintf(parent, sizeof(parent), "%s/..", real);
-        return sync_dir(parent, diag);
-    }
     return CN_OK;
 }
 
 /* Make an empty ledger.db for us alone, if there is none.  Only a file that did not exist
  * may be opened and closed here: closing drops the POSIX locks that SQLite holds on that
  * file for the other connections of this process. */
-static cn_err make_file(const char *path, const char *dir, cn_diag *diag) {
+static cn_err make_file(const char *path, cn_diag *diag) {
     const int fd = CN_FAULT("store.ledger.create")
                        ? (errno = ENOSPC, -1)
                        : open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -288,7 +293,7 @@ static cn_err make_file(const char *path, const char *dir, cn_diag *diag) {
     }
     if (fd < 0) return CN_FAIL(diag, CN_EIO, "create %s: %s", path, strerror(errno));
     close(fd);
-    return sync_dir(dir, diag);
+    return CN_OK;
 }
 
 static uint32_t big_endian(const uint8_t *byte) {
@@ -369,6 +374,7 @@ static cn_err set_up(cn_ledger *l, int32_t version, cn_diag *diag) {
         return CN_FAIL(diag, CN_EIO, "no write-ahead log on this file system: %s", l->path);
     CN_TRY(read_int(l, "PRAGMA journal_size_limit = 67108864" /* after a checkpoint */,
                     &(int64_t){0}, diag));
+    if (l->version == 0) CN_TRY(sync_folders(l->path, diag)); // before anything is promised
     return cn_ledger_migrate(l, cn_ledger_migrations, version, diag);
 }
 
@@ -410,7 +416,7 @@ cn_err cn_ledger_open_version(cn_ledger **out, const cn_ledger_opts *opts, int32
     }
     err = cn_ledger_lock(&guard, l->lock_path, 0, l->busy_ms, NULL, diag);
     if (err) goto out;
-    err = make_file(l->path, dir, diag);
+    err = make_file(l->path, diag);
     if (err) goto out;
     err = set_up(l, version, diag);
     if (err) goto out;

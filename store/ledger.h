@@ -11,9 +11,10 @@
  * 0600, the folder, if made here, 0700.  Tables and views: store/ledger_schema.c.
  *
  * Promise: after a function that writes returns CN_OK, what it wrote survives power loss
- * (WAL, synchronous=FULL).  If it fails, or the machine stops inside it, all of it is there
- * or nothing.  After CN_EIO it may turn out to be there (a failing disk cannot say): close,
- * open again and read before you repeat it.
+ * (WAL, synchronous=FULL; the names of all folders that lead to the file are synced before its
+ * first version is).  If it fails, or the machine stops inside it, all of it is there or
+ * nothing.  After CN_EIO it may turn out to be there (a failing disk cannot say): close, open
+ * again and read before you repeat it.
  *
  * One writer per session: a cn_ledger_writer holds a lock that dies with its process.
  * Any number of readers.  Processes may share the folder.
@@ -322,7 +323,7 @@ cn_err cn_ledger_step_commit(cn_ledger_writer *w, const cn_ledger_commit *c,
                              cn_diag *diag) CN_MUST_CHECK;
 
 /* Where the model's attention went, by the index: lines of a document and their share of
- * the whole. */
+ * the whole.  The path "" is the conversation, in line 0. */
 typedef struct cn_ledger_read {
     const char *path;
     int32_t     first_line, last_line;

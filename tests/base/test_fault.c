@@ -76,6 +76,26 @@ static void test_crash_is_kill_9(void **state) {
     unsetenv("CAIRN_FAULT");
 }
 
+static char watched[16];
+
+static void on_point(const char *point) {
+    strcat(watched, point);
+}
+
+static void test_a_watcher_sees_each_point_before_it_fails(void **state) {
+    (void)state;
+    cn_fault_watch(on_point);
+    pass_six(); // disarmed: nothing to see
+    assert_string_equal(watched, "");
+    cn_fault_arm(CN_FAULT_ONCE, 4);
+    pass_six();
+    assert_string_equal(watched, "123456");
+    cn_fault_watch(NULL);
+    pass_six();
+    assert_string_equal(watched, "123456");
+    cn_fault_arm(CN_FAULT_OFF, 0);
+}
+
 static void test_environment_arms(void **state) {
     (void)state;
     setenv("CAIRN_FAULT", "once:2", 1);
@@ -108,6 +128,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_modes_fail_the_points_they_name),
         cmocka_unit_test(test_crash_is_kill_9),
+        cmocka_unit_test(test_a_watcher_sees_each_point_before_it_fails),
         cmocka_unit_test(test_environment_arms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

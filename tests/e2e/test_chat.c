@@ -289,6 +289,31 @@ static void test_history_is_bounded(void **unused) {
     cn_json_free(doc);
 }
 
+/* What a tenant typed comes back to that tenant alone. */
+static void test_history_is_a_tenants(void **unused) {
+    (void)unused;
+    static const char *const tenant[] = {"", "--tenant one", "--tenant two"};
+    static const char *const typed[] = {"/zero", "/first", "/second"};
+    for (int i = 0; i < 3; i++) {
+        char arguments[200];
+        snprintf(arguments, sizeof(arguments), "chat --state $HOME/tenants %s " GARBAGE, tenant[i]);
+        begin("TERM=xterm-256color", arguments);
+        wait_for_line(">");
+        keys("Up"); // nothing is there
+        keys(typed[i]);
+        keys("Enter");
+        wait_for("no command ", 1);
+        wait_for_line(">");
+        for (int other = 0; other < 3; other++)
+            assert_int_equal(count(screen(), typed[other]) > 0, other == i);
+        keys("/quit Enter");
+        wait_for("left with 0", 1);
+    }
+    t_shell("cd %s/tenants && grep -q zero history && grep -q first history-one && "
+            "grep -q second history-two && test $(ls history* | wc -l) = 3",
+            dir);
+}
+
 /* A question whose answer has an escape character, as a pipe shows: which one that is depends
  * on the arithmetic of this machine. */
 static const char *find_harmful(void) {
@@ -409,6 +434,7 @@ int main(void) {
         cmocka_unit_test(test_a_conversation),
         cmocka_unit_test(test_several_lines),
         cmocka_unit_test(test_history_is_bounded),
+        cmocka_unit_test(test_history_is_a_tenants),
         cmocka_unit_test(test_a_dumb_terminal),
         cmocka_unit_test(test_colours),
         cmocka_unit_test(test_pipes),

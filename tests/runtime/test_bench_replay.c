@@ -49,6 +49,42 @@ static void test_identical(void **unused) {
     assert_non_null(strstr(r->output, "\nidentical: 3 turns, "));
 }
 
+/* An export, in the state folder that it comes from and in one that never saw it. */
+static void test_an_export(void **unused) {
+    (void)unused;
+    char file[T_PATH_BYTES + 16];
+    snprintf(file, sizeof(file), "%s/talk.jsonl", t_tmp_dir());
+    assert_int_equal(t_cairn("sessions export %s %s --state %s", id, file, state)->status, 0);
+    const t_result *r = t_cairn("bench replay %s --json --state %s " TINY, file, state);
+    assert_int_equal(r->status, 0);
+    cn_json_doc *doc = t_last_line(r);
+    assert_true(is_identical(doc));
+    assert_string_equal(cn_json_string(t_member(doc, "session")), id);
+    const cn_json *turn = cn_json_first(t_member(doc, "turns"));
+    int64_t        n = -1;
+    assert_true(cn_json_int64(cn_json_get(turn, "prefilled_tokens"), &n) && n == 0);
+    cn_json_free(doc);
+    r = t_cairn("bench replay %s --json --state %s.other " TINY, file, state);
+    assert_int_equal(r->status, 0);
+    doc = t_last_line(r);
+    assert_true(is_identical(doc));
+    turn = cn_json_first(t_member(doc, "turns"));
+    assert_true(cn_json_int64(cn_json_get(turn, "prefilled_tokens"), &n) && n > 50);
+    assert_true(cn_json_int64(cn_json_get(turn, "assumed_documents"), &n) && n == 2);
+    cn_json_free(doc);
+    r = t_cairn("sessions --json --state %s.other", state); // nothing was written
+    doc = t_last_line(r);
+    assert_int_equal(cn_json_count(t_member(doc, "sessions")), 0);
+    cn_json_free(doc);
+    t_shell("sed -i 's/what does walk do/what does walk du/' %s", file);
+    r = t_cairn("bench replay %s --state %s.other " TINY, file, state);
+    assert_int_equal(r->status, 1);
+    assert_non_null(strstr(r->output, ", of a text: recorded "));
+    t_shell("echo more >>%s", file);
+    t_assert_error(t_cairn("bench replay %s --json --state %s " TINY, file, state), "ECORRUPT",
+                   "talk.jsonl: line");
+}
+
 /* The last sampled token of the second turn becomes another: said, with exit status 1. */
 static void change_a_token(void) {
     cn_ledger *l;
@@ -117,6 +153,7 @@ static void test_what_cannot_be_judged(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_identical),
+        cmocka_unit_test(test_an_export),
         cmocka_unit_test(test_a_departure),
         cmocka_unit_test(test_what_cannot_be_judged),
     };

@@ -113,6 +113,10 @@ static void test_ranks(void **unused) {
 
 static void test_refusals(void **unused) {
     (void)unused;
+    t_shell("mkdir -p %s/bare && echo none >%s/bare/README", t_tmp_dir(), t_tmp_dir());
+    t_assert_error(
+        t_cairn("bench retrieval --evidence --json -C %s/bare --state %s", t_tmp_dir(), state),
+        "ENOTFOUND", "none of 1 files has a function");
     static const char *const wrong[] = {"--mass",          "--ruler",
                                         "--questions x",   "--dense",
                                         "--definitions 0", "--definitions 100 --depths 20"};

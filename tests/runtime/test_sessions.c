@@ -102,6 +102,55 @@ static void test_fork_and_rewind(void **unused) {
     assert_non_null(strstr(r->output, "behind turn 2"));
 }
 
+/* The same at the prompt: /fork goes on as the new session, /rewind takes back the last turn. */
+static void test_fork_and_rewind_in_chat(void **unused) {
+    (void)unused;
+    const said one = begin("Where is cn_buf_put defined?"), two = say("-c", "Find cn_fail");
+    t_shell(
+        "printf '/fork 1\\nFind cn_fail\\n/rewind\\nFind cn_fail\\n/rewind 9\\n/fork x\\n/fork\\n' "
+        ">%s.in",
+        state);
+    t_shell(
+        "%s chat --json --model %s --state %s -r %s --max-tokens 12 <%s.in >%s.out 2>/dev/null; "
+        "test $? = 2",
+        t_cairn_path(), model, state, one.id, state, state);
+    char  *text, *save = NULL;
+    size_t bytes;
+    char   path[T_PATH_BYTES + 8], fork[64] = "";
+    snprintf(path, sizeof(path), "%s.out", state);
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    text = calloc(1, 1 << 18);
+    bytes = fread(text, 1, (1 << 18) - 1, f);
+    fclose(f);
+    assert_true(bytes > 0);
+    static const struct {
+        const char *member; // that tells one answer from another
+        int64_t     turn;
+    } want[] = {{"parent", 1}, {"text", 2},  {"parent", 1},
+                {"text", 3},   {"error", 0}, {"parent", 3}};
+    int i = 0;
+    for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save), i++) {
+        const cn_json_limits limits = {1 << 18, 16, 100000};
+        cn_json_doc         *doc;
+        assert_true(i < 6);
+        assert_err(cn_json_parse(&doc, line, strlen(line), "line", &limits, &t_diag), CN_OK);
+        if (!cn_json_get(cn_json_root(doc), want[i].member)) t_fail(__FILE__, __LINE__, "%s", line);
+        if (want[i].turn) assert_int_equal(t_int(doc, "turn"), want[i].turn);
+        if (i == 0) snprintf(fork, sizeof(fork), "%s", cn_json_string(t_member(doc, "session")));
+        if (i == 1 || i == 3) {
+            assert_string_equal(cn_json_string(t_member(doc, "session")), fork);
+            assert_string_equal(cn_json_string(t_member(doc, "text")), two.text);
+            assert_int_equal(t_int(doc, "bill.prompt_tokens"), two.prompt);
+        }
+        if (i == 5) assert_string_equal(cn_json_string(t_member(doc, "parent")), fork);
+        cn_json_free(doc);
+    }
+    assert_int_equal(i, 6);
+    assert_string_not_equal(fork, one.id);
+    free(text);
+}
+
 static void test_names_and_removal(void **unused) {
     (void)unused;
     const said one = begin("Where is cn_buf_put defined?");
@@ -378,6 +427,7 @@ static void test_the_ledger_is_deleted_in_use(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_fork_and_rewind, new_repo),
+        cmocka_unit_test_setup(test_fork_and_rewind_in_chat, new_repo),
         cmocka_unit_test_setup(test_names_and_removal, new_repo),
         cmocka_unit_test_setup(test_show_is_readable, new_repo),
         cmocka_unit_test_setup(test_wrong_usage, new_repo),

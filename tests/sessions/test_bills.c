@@ -75,6 +75,28 @@ static void test_no_cache_is_measured(void **state) {
     cn_host_close(h);
 }
 
+/* A context that is prefilled without a turn is measured as well. */
+static void test_a_context_is_measured(void **state) {
+    (void)state;
+    const char     *repo = k_new_repo();
+    cn_host        *h = k_open_host(k_plain_model(), k_new_state(), 2);
+    cn_context     *c;
+    cn_context_work work = {0};
+    assert_err(cn_context_open(&c, h, &(cn_context_opts){.folder = repo}, &t_diag), CN_OK);
+    assert_err(cn_context_update(c, &t_diag), CN_OK);
+    for (bool done = false; !done;) assert_err(cn_context_prefill(c, &done, &work, &t_diag), CN_OK);
+    assert_true(work.tokens > 1000);
+    assert_true(h->prefill_ns * (double)work.tokens >= (double)work.compute_ns);
+    assert_true(h->prefill_ns * (double)work.tokens <= 2 * (double)work.compute_ns);
+    cn_context_close(c);
+    cn_session   *s = open_new(h, repo);
+    const double  measured = h->prefill_ns;
+    const k_asked a = answer(h, s, "first");
+    assert_claims(&a, a.bill.context_tokens, measured);
+    cn_session_close(s);
+    cn_host_close(h);
+}
+
 /* Replayed tokens were not found; only the view is. */
 static void test_a_replay_saves_nothing(void **state) {
     (void)state;
@@ -420,6 +442,7 @@ static void test_every_bill_adds_up(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_cache_is_measured),
+        cmocka_unit_test(test_a_context_is_measured),
         cmocka_unit_test(test_a_replay_saves_nothing),
         cmocka_unit_test(test_nothing_is_claimed_without_a_rate),
         cmocka_unit_test(test_routing_in_each_layer),

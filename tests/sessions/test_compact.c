@@ -5,6 +5,7 @@
 #include "base/fault.h"
 #include "sessions/compact.h"
 #include "sessions/extract.h"
+#include "store/ledger_int.h"
 #include "tests/sessions/session_kit.h"
 
 #include <sys/wait.h>
@@ -243,8 +244,9 @@ static cn_bill sum_of(cn_host *h) {
 /* What the model wrote is the answer; that it wrote is on the bill. */
 static void test_a_summary_takes_the_place(void **state) {
     (void)state;
-    cn_host    *h = k_open_host(writer_model(), k_new_state(), 2);
-    cn_session *s = converse(h, new_repo());
+    const char *repo = new_repo(), *folder = k_new_state();
+    cn_host    *h = k_open_host(writer_model(), folder, 2);
+    cn_session *s = converse(h, repo);
     k_says      says = {.tokens = 0};
     cn_bill     bill = sum_of(h);
     cn_tokens   old = k_conversation(h, s);
@@ -268,6 +270,11 @@ static void test_a_summary_takes_the_place(void **state) {
     // Its cost is in the session's own turn.
     cn_tokens before = tokens_of(h, o->report.parent);
     assert_tokens(&before, &old); // no trace of the request
+    // Its pages were stored with it: another process replays nothing.
+    cn_session_close(s);
+    cn_host_close(h);
+    h = k_open_host(writer_model(), folder, 1);
+    s = k_open_session(h, repo, true);
     const k_asked a = say(h, s, "and now?", "that is all");
     assert_true(a.bill.prompt_tokens < 40);
     cn_tokens_release(&old), cn_tokens_release(&before);
@@ -499,45 +506,75 @@ static const char *copy_of(const char *folder) {
     return copy;
 }
 
-/* The ledger fails at each point, once: the session goes on in whichever conversation the ledger
- * then has, whole, with its bits. */
+typedef struct broken {
+    cn_host    *h;
+    cn_session *s;
+    cn_tokens   old;
+    bool        hit, is_there; // whether the point was reached; whether it failed and is there
+} broken;
+
+/* The n-th point fails, once: the session goes on in whichever conversation the ledger then has,
+ * whole, and writes that one.  Whether the compaction failed; after it the session is as before. */
+static bool fails_at(broken *b, int n) {
+    cn_fault_arm(CN_FAULT_ONCE, n);
+    const cn_err err =
+        compact(b->h, b->s, &(cn_compact_opts){.keep_turns = 1, .is_extract = true}, NULL)->err;
+    b->hit = cn_fault_was_hit();
+    t_note("point %d, %s: %s", n, cn_fault_last_point(), cn_err_name(err));
+    cn_fault_arm(CN_FAULT_OFF, 1);
+    assert_err(cn_session_set_compaction(b->s, true, &t_diag), CN_OK); // reads what there is
+    const bool is_compact = cn_session_row(b->s)->parent[0] != 0;
+    b->is_there = err && is_compact;
+    assert_true(err || is_compact);
+    if (!is_compact) {
+        cn_tokens now = k_conversation(b->h, b->s);
+        assert_tokens(&now, &b->old);
+        assert_int_equal(cn_session_tokens(b->s), b->old.count);
+        cn_tokens_release(&now);
+        return true;
+    }
+    // It is there: a turn of its own, and none for the parent.
+    cn_ledger_session *again;
+    char               parent[80], sql[160];
+    snprintf(parent, sizeof(parent), "%s", cn_session_row(b->s)->parent);
+    assert_int_equal(say(b->h, b->s, "and now?", "that is all").number, 6);
+    assert_true(cn_session_tokens(b->s) < b->old.count);
+    cn_tokens before = tokens_of(b->h, parent);
+    assert_tokens(&before, &b->old);
+    cn_tokens_release(&before);
+    cn_session_close(b->s);
+    // On with a fork of the old one that looks like it: no parent, all turns.
+    assert_err(cn_ledger_session_fork(b->h->ledger, parent, 5, NULL, &again, &t_diag), CN_OK);
+    snprintf(sql, sizeof(sql), "UPDATE sessions SET parent = NULL WHERE id = '%s'", again->id);
+    assert_int_equal(sqlite3_exec(b->h->ledger->db, sql, NULL, NULL, NULL), SQLITE_OK);
+    b->s = k_open(b->h, &(cn_session_opts){.id = again->id});
+    cn_ledger_session_free(again);
+    return err != CN_OK;
+}
+
+/* Points all over, and the last one that fails a compaction: a disk that had written all of it. */
 static void test_a_failing_disk(void **state) {
     (void)state;
     const char *repo = new_repo(), *folder = k_new_state();
-    int         failed = 0;
+    const int   step = t_is_sanitized() ? 31 : 9; // the long form tries each point
+    int         failed = 0, last = 0, end = 1;
     converse_in(folder, repo);
-    for (int n = 1, hit = 1; hit; n += t_is_sanitized() ? 23 : 7) {
-        const char *copy = copy_of(folder);
-        cn_host    *h = k_open_host(writer_model(), copy, 1);
-        cn_session *s = k_open_session(h, repo, true);
-        cn_tokens   old = k_conversation(h, s);
-        t_note("point %d", n);
-        cn_fault_arm(CN_FAULT_ONCE, n);
-        outcome *o = compact(h, s, &(cn_compact_opts){.keep_turns = 1, .is_extract = true}, NULL);
-        hit = cn_fault_was_hit();
-        t_note("point %d, %s", n, cn_fault_last_point());
-        cn_fault_arm(CN_FAULT_OFF, 1);
-        failed += o->err != CN_OK;
-        const k_asked a = say(h, s, "and now?", "that is all");
-        assert_int_equal(a.number, 6);
-        cn_tokens  now = k_conversation(h, s);
-        const bool is_compact = cn_session_row(s)->parent[0] != 0;
-        assert_true(o->err || is_compact);
-        if (is_compact) {
-            assert_true(now.count < old.count);
-            cn_tokens before = tokens_of(h, cn_session_row(s)->parent);
-            assert_tokens(&before, &old);
-            cn_tokens_release(&before);
-        } else {
-            assert_memory_equal(now.token, old.token, (size_t)old.count * sizeof(int32_t));
-            assert_true(k_tokens_of(s, "turn-1/question.txt") > 0);
-        }
-        cn_tokens_release(&now), cn_tokens_release(&old);
-        cn_session_close(s);
-        cn_host_close(h);
-        t_shell("rm -rf %s", copy);
+    broken b = {.h = k_open_host(writer_model(), folder, 1), .hit = true};
+    b.s = k_open_session(b.h, repo, true);
+    b.old = k_conversation(b.h, b.s);
+    for (; b.hit; end += step)
+        if (fails_at(&b, end)) failed++, last = end;
+    end -= step;
+    while (end - last > 1) {
+        const int middle = (last + end) / 2;
+        *(fails_at(&b, middle) ? &last : &end) = middle;
     }
-    assert_true(failed > 3);
+    assert_true(fails_at(&b, last));
+    assert_true(b.is_there);
+    assert_true(failed > 5);
+    cn_tokens_release(&b.old);
+    cn_session_close(b.s);
+    cn_host_close(b.h);
 }
 
 static void list_ids(void *ctx, const cn_ledger_session *s) {
@@ -558,7 +595,7 @@ static void test_a_crash_in_the_middle(void **state) {
     cn_session_close(s);
     cn_host_close(h);
     int before = 0, after = 0;
-    for (int n = 1, ended = 0; !ended; n += t_is_sanitized() ? 23 : 7) {
+    for (int n = 1, ended = 0; !ended; n += t_is_sanitized() ? 41 : 17) {
         const char *copy = copy_of(folder);
         fflush(NULL);
         const pid_t pid = fork();

@@ -210,29 +210,42 @@ static void test_worktrees_and_clones(void **state) {
     unfollow(&f);
 }
 
-/* A view that is full: what was in returns, what was passed over does not take its place. */
+/* A view that is full, then above its budget: what was in returns, what was passed over does not
+ * take its place. */
 static void test_a_full_view_is_the_same_when_it_returns(void **state) {
     (void)state;
+    enum { BUDGET = 9000 };
     const char *repo = new_repo();
     t_shell("cd %s && for i in 1 2 3 4 5 6; do cp base/buf.h base/copy$i.h; done && git add -A && "
-            "git commit -qm copies && git checkout -q -b less && git rm -q base/copy1.h "
-            "base/copy6.h && git commit -qm less && git checkout -q master",
+            "git commit -qm copies && git checkout -q -b less && git rm -q base/copy* && "
+            "git commit -qm less && git checkout -q -b other master && git rm -q base/buf.c && "
+            "git commit -qm other && git checkout -q master",
             repo);
-    follower f = follow_with(repo, 9000);
+    follower f = follow_with(repo, BUDGET);
     step(&f, "first");
-    const w_view         *first = &f.walk.view[0];
-    const cn_context_plan plan = *cn_context_get_plan(cn_session_context(f.s));
-    assert_true(plan.left_files > 0); // full
-    for (int i = 0; i < 3; i++) {
+    assert_true(cn_context_get_plan(cn_session_context(f.s))->left_files > 0);
+    assert_true(in_view(&f, "base/copy1.h") && !in_view(&f, "base/copy6.h"));
+    for (int i = 0; i < 4; i++) {
+        if (i == 2) { // files of the view have grown: it is above its budget
+            t_shell("cd %s && cat base/buf.h base/err.h | tail -n 40 >>base/copy1.h && "
+                    "git commit -qam grown",
+                    repo);
+            step(&f, "grown");
+            assert_true(cn_context_get_plan(cn_session_context(f.s))->over_tokens > 0);
+        }
+        const int was = f.walk.views - 1;
         t_shell("cd %s && git checkout -q less", repo);
         step(&f, "less");
-        if (i == 1) assert_err(reopen(&f, NULL), CN_OK);
+        assert_false(in_view(&f, "base/copy1.h"));
+        if (i % 2) assert_err(reopen(&f, NULL), CN_OK);
+        t_shell("cd %s && git checkout -q other", repo); // there is room, for what was passed over
+        step_free(&f, "other");
         t_shell("cd %s && git checkout -q master", repo);
         step_free(&f, "and more");
-        const w_view *again = &f.walk.view[f.walk.views - 1];
-        assert_int_equal(again->docs, first->docs);
-        for (int64_t d = 0; d < first->docs; d++)
-            assert_true(cn_hash_is_equal(&again->doc[d].key, &first->doc[d].key));
+        const w_view *before = &f.walk.view[was], *again = &f.walk.view[f.walk.views - 1];
+        assert_int_equal(again->docs, before->docs);
+        for (int64_t d = 0; d < before->docs; d++)
+            assert_true(cn_hash_is_equal(&again->doc[d].key, &before->doc[d].key));
     }
     unfollow(&f);
 }

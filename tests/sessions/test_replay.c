@@ -227,6 +227,13 @@ static void test_a_view_that_is_gone(void **state) {
     assert_int_equal(g.turn[0].state, CN_REPLAY_SAME);
     assert_int_equal(g.turn[1].state, CN_REPLAY_LOST);
     cn_replay_release(&r);
+    // Other bytes of the same shape are not what it was: the file beside it has its key.
+    t_shell("cd %s && sed -i '1s/err/arr/' err.c", repo);
+    r = run(h, id, NULL, false, &g);
+    assert_int_equal(g.turn[0].state, CN_REPLAY_LOST);
+    assert_string_equal(g.lost[0], "err.c");
+    assert_int_equal(g.turn[0].assumed, 0);
+    cn_replay_release(&r);
     t_shell("mv %s %s.gone", repo, repo);
     r = run(h, id, NULL, false, &g);
     assert_int_equal(r.lost_turns, 2);

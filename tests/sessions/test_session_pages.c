@@ -73,7 +73,14 @@ static void test_a_fork_at_any_turn(void **state) {
         const int64_t replayed = got.bill.prompt_tokens - p->turn[at + 1].bill.prompt_tokens;
         if (at == 0 || at > TURNS - CN_SESSION_WINDOWS) assert_int_equal(replayed, 0);
         assert_true(replayed >= 0 && replayed <= REPLAY_MAX);
-        if (replayed > replayed_most) replayed_most = replayed;
+        if (replayed > replayed_most) {
+            // Once replayed it is kept: a turn that is stopped there, another fork, pay no more.
+            replayed_most = replayed;
+            assert_err(cn_session_rewind(s, at, &t_diag), CN_OK);
+            const k_asked again = ask(p->h, s, at + 1);
+            k_assert_same(&p->turn[at + 1], &again, "the same fork again");
+            assert_int_equal(again.bill.prompt_tokens, p->turn[at + 1].bill.prompt_tokens);
+        }
         tokens = cn_session_tokens(s);
         cn_session_close(s);
         cn_ledger_session_free(row);
@@ -81,6 +88,37 @@ static void test_a_fork_at_any_turn(void **state) {
     assert_true(replayed_most > 0);                                      // some windows did go
     assert_true(cn_session_tokens(p->s) > 6 * REPLAY_MAX && tokens > 0); // and it was worth it
     plain_free(p);
+}
+
+/* A turn that is stopped once its replay is over has not replayed in vain. */
+static void test_a_stopped_replay_is_kept(void **state) {
+    (void)state;
+    const char *repo = k_new_repo(), *folder = k_new_state();
+    cn_host    *h = open_host(folder);
+    cn_session *s = k_open_session(h, repo, false);
+    for (int i = 1; i <= 8; i++) ask(h, s, i);
+    const k_asked want = ask(h, s, 9);
+    assert_err(cn_session_rewind(s, 8, &t_diag), CN_OK);
+    const int64_t tokens = cn_session_tokens(s);
+    cn_session_close(s);
+    cn_host_close(h);
+    t_shell("rm -rf %s/cache", folder);
+    h = open_host(folder);
+    s = k_open_session(h, repo, true);
+    cn_turn *t = k_begin(s, "question", 4);
+    k_asked  a = {.all = 0};
+    while (!cn_turn_logits(t)) assert_true(k_step(h, t, NULL, &a)); // the question is through
+    assert_true(cn_turn_bill(t)->prompt_tokens > tokens);
+    atomic_bool now = true;
+    assert_err(cn_turn_run(t, &now, &t_diag), CN_OK);
+    assert_int_equal(cn_turn_stop(t), CN_STOP_CANCEL);
+    cn_turn_free(t);
+    assert_int_equal(cn_session_tokens(s), tokens);
+    const k_asked got = ask(h, s, 9);
+    k_assert_same(&want, &got, "behind a stopped turn");
+    assert_int_equal(got.bill.prompt_tokens, want.bill.prompt_tokens);
+    cn_session_close(s);
+    cn_host_close(h);
 }
 
 /* So many windows stay, and those where forks stand. */
@@ -349,6 +387,7 @@ static void test_a_turn_writes_what_it_is(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_fork_at_any_turn),
+        cmocka_unit_test(test_a_stopped_replay_is_kept),
         cmocka_unit_test(test_windows_have_a_limit),
         cmocka_unit_test(test_rewound_and_forked),
         cmocka_unit_test(test_exported_and_imported),
