@@ -239,7 +239,7 @@ cn_err cn_run_compare_read(cn_run_read_cost *out, const cn_run_token *token, int
     }
     int32_t count = 0;
     for (int32_t i = 1; i < outputs; i += 2) us[count++] = (double)token[i].read_ns / 1e3;
-    out->read_us = quantile(us, count, 0.5);
+    out->least_us = quantile(us, count, 0);
     free(us);
     return CN_OK;
 }

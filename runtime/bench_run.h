@@ -67,10 +67,10 @@ cn_err cn_run_decode(cn_run *run, int32_t outputs, cn_run_token *token,
 cn_err cn_run_decode_read(cn_run *run, int32_t outputs, cn_run_token *token,
                           cn_diag *diag) CN_MUST_CHECK;
 
-/* What evidence costs, by medians over the tokens behind the first. */
+/* What evidence costs the tokens behind the first. */
 typedef struct cn_run_read_cost {
-    double with_us, without_us; // a token
-    double read_us;             // of with_us
+    double with_us, without_us; // a token; medians
+    double least_us;            // evidence itself, whatever the token
 } cn_run_read_cost;
 
 /* Of cn_run_decode_read; `outputs` >= 3.  CN_ENOMEM. */

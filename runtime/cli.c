@@ -78,6 +78,10 @@ int cn_cli_parse(cn_cli *cli, int argc, char **argv, const char *usage, const cn
          .value = &cli->isa,
          .value_name = "NAME",
          .help = "instruction-set path: ref, avx2, avx512"},
+        {.name = "cache-bytes",
+         .value = &cli->cache_bytes,
+         .value_name = "SIZE",
+         .help = "size budget of the page store, as 512M; 16G"},
         {.name = "json", .flag = &cli->json, .help = "one JSON object on the last line of stdout"},
         {.name = "help", .flag = &help, .help = "this text"},
         {.name = "man", .flag = &man, .help = "the same as a man page"},
@@ -358,6 +362,20 @@ cn_err cn_cli_find_state(const cn_cli *cli, char out[CN_PATH_BYTES], cn_diag *di
         return CN_FAIL(diag, CN_ETOOBIG, "the state folder's path has %d bytes, limit %d", bytes,
                        (int)CN_PATH_BYTES - 1);
     return CN_OK;
+}
+
+bool cn_cli_read_bytes(const char *text, int64_t *out) {
+    static const char units[] = "KMGT";
+    char             *end;
+    errno = 0;
+    *out = 0;
+    const long long n = strtoll(text, &end, 10);
+    if (end == text || n < 0 || errno) return false;
+    const char *unit = *end ? strchr(units, *end) : NULL;
+    const int   shift = unit ? 10 * (int)(unit - units + 1) : 0;
+    if ((*end && !unit) || (unit && end[1]) || n > INT64_MAX >> shift) return false;
+    *out = (int64_t)n << shift;
+    return true;
 }
 
 cn_err cn_cli_open_host(const cn_cli *cli, cn_host **out, cn_diag *diag) {

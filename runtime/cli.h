@@ -31,15 +31,16 @@ enum { CN_PATH_BYTES = 4096 }; // PATH_MAX: realpath writes that much
 /* Options that every command understands.  After cn_cli_parse isa, threads and tenant are what
  * options, environment and file say (conf.h); conf has these and the rest. */
 typedef struct cn_cli {
-    const char    *command; // "model verify"
-    const char    *model;   // --model DIR, and nothing else: cn_cli_find_model
-    const char    *isa;     // NULL: the fastest
-    int32_t        threads; // 0: one for each core
-    const char    *tenant;  // NULL: none
-    const char    *state;   // --state DIR, and nothing else: cn_cli_find_state
-    const char    *config;  // --config FILE
-    const cn_conf *conf;    // of the process
-    bool           json;    // --json
+    const char    *command;     // "model verify"
+    const char    *model;       // --model DIR, and nothing else: cn_cli_find_model
+    const char    *isa;         // NULL: the fastest
+    int32_t        threads;     // 0: one for each core
+    const char    *tenant;      // NULL: none
+    const char    *state;       // --state DIR, and nothing else: cn_cli_find_state
+    const char    *config;      // --config FILE
+    const cn_conf *conf;        // of the process
+    bool           json;        // --json
+    const char    *cache_bytes; // --cache-bytes SIZE; conf has it
 } cn_cli;
 
 /* One long option: --name VALUE (value is set) or --name (flag is set). */
@@ -104,6 +105,9 @@ cn_err cn_cli_open_host(const cn_cli *cli, cn_host **out, cn_diag *diag);
 
 /* Open the ledger alone: for what needs no model.  cn_ledger_close() it. */
 cn_err cn_cli_open_ledger(const cn_cli *cli, cn_ledger **out, cn_diag *diag);
+
+/* A number of bytes, also as 512M or 16G (of 1,024).  False: it is none. */
+bool cn_cli_read_bytes(const char *text, int64_t *out);
 
 /* Put the members "path" and "tokens" of an open object. */
 void cn_cli_put_path(cn_json_writer *w, const char *path, int64_t tokens);

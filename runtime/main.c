@@ -14,7 +14,7 @@ static const cn_verb commands[] = {
     {"context", cn_cmd_context, "what is in the view, what was left out, what it will cost"},
     {"sessions", cn_cmd_sessions, "conversations and their turns"},
     {"cost", cn_cmd_cost, "bills by turn, session, day or tool"},
-    {"cache", cn_cmd_cache, "what the page store holds"},
+    {"cache", cn_cmd_cache, "what the page store holds: counted, verified, collected, dropped"},
     {"config", cn_cmd_config, "what is configured, and where that was said"},
     {"model", cn_cmd_model, "what a model folder holds, and whether it is whole"},
     {"bench", cn_cmd_bench, "how near this machine's roofs the engine comes"},

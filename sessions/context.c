@@ -23,6 +23,8 @@ cn_err cn_context_open(cn_context **out, cn_host *host, const cn_context_opts *o
     cn_context *c = calloc(1, sizeof(*c));
     if (!c) return CN_FAIL(diag, CN_ENOMEM, "no memory for a context");
     c->host = host;
+    c->holds.next = host->kept;
+    host->kept = &c->holds;
     c->budget = opts->budget ? opts->budget : CN_CHOOSE_BUDGET;
     c->passed = opts->passed ? opts->passed : &none;
     c->away = opts->away ? opts->away : &none;
@@ -67,8 +69,11 @@ static void forget_kept(cn_context *c) {
 void cn_context_close(cn_context *c) {
     if (!c) return;
     cn_context_free_pages(c);
-    c->host->kept = NULL;
-    c->host->kept_count = 0;
+    for (cn_host_kept **at = &c->host->kept; *at; at = &(*at)->next)
+        if (*at == &c->holds) {
+            *at = c->holds.next;
+            break;
+        }
     forget_kept(c);
     free_shelf(&c->shelf);
     cn_context_free_parts(c, 0);
@@ -385,8 +390,8 @@ static cn_err put_shelf(cn_context *c, cn_context_folder *folder, cn_diag *diag)
     free_shelf(&c->shelf);
     c->shelf = s;
     c->has_noted = false;
-    c->host->kept = s.pinned;
-    c->host->kept_count = s.docs;
+    c->holds.key = s.pinned;
+    c->holds.keys = s.docs;
     if (folder != &c->folder) {
         free_folder(&c->folder);
         c->folder = *folder;

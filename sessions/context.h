@@ -20,7 +20,10 @@
 
 CN_C_BEGIN
 
-enum { CN_CONTEXT_WRITE_DOCS = 16 }; // documents prefilled between two commits of pages
+enum {
+    CN_CONTEXT_WRITE_DOCS = 16, // documents prefilled between two commits of pages
+    CN_CONTEXT_GONE_MAX = 3,    // bindings in a row that find pages gone; then they stay in memory
+};
 
 typedef struct cn_context cn_context;
 
@@ -204,7 +207,8 @@ const cn_diag *cn_context_store_failure(const cn_context *c);
 /* Set `view` to the documents' pages, in order, read in place from the newest snapshot.
  * The pages stay valid until the next bind, update or close.  Call it before each turn: a
  * page that has gone meanwhile makes its document missing, and *gone_out true: prefill
- * again, then bind. */
+ * again, then bind.  After CN_CONTEXT_GONE_MAX such rounds what is prefilled stays in memory,
+ * so that they end. */
 cn_err cn_context_bind(cn_context *c, cn_view *view, bool *gone_out, cn_diag *diag) CN_MUST_CHECK;
 
 CN_C_END

@@ -68,6 +68,7 @@ typedef struct cn_context_held {
 
 struct cn_context {
     cn_host          *host;
+    cn_host_kept      holds; // the shelf's documents, in the host's list
     cn_repo          *repo;
     bool              is_new_repo; // than the one that `folder` was listed from
     int64_t           budget;
@@ -106,6 +107,7 @@ struct cn_context {
     const cn_context_entry *cut_entry;              // whose cut it is; NULL: none
     int64_t                 fresh_tokens, fresh_ns; // prefilled since nothing was missing
     cn_diag                 store_failure;
+    int32_t                 gone_rounds; // bindings in a row that found pages gone
 
     // Binding.
     cn_pages_txn *txn;

@@ -77,7 +77,7 @@ void cn_context_find_reasons(cn_context *c) {
         if (d->why != CN_MISS_COUNT) continue;
         if (cn_ledger_stored_has(c->host->ledger, key, &was_stored, &diag)) was_stored = false;
         if (was_stored || cn_context_is_kept_key(c, key)) {
-            d->why = was_stored ? CN_MISS_EVICTED : CN_MISS_UNSTORED;
+            d->why = was_stored ? c->host->lost : CN_MISS_UNSTORED;
             continue;
         }
         if (c->shelf.source[i] != last) of_bytes = reason_of_bytes(c, c->shelf.source[i], &diag);

@@ -61,6 +61,17 @@ static void note_stored(cn_context *c) {
     free(key);
 }
 
+/* What was written and was gone when it was to be bound, again and again, is written no more:
+ * a turn ends, whatever the disk or another process does. */
+static cn_err write_pages(cn_context *c, const cn_pages_item *item, int64_t items, int64_t *added) {
+    *added = 0;
+    if (c->gone_rounds > CN_CONTEXT_GONE_MAX)
+        return CN_FAIL(&c->store_failure, CN_EIO, "pages that were written were gone %d times",
+                       c->gone_rounds);
+    return cn_pages_write(c->host->pages, item, items, cn_clock_unix_ns() / 1000000000, added,
+                          &c->store_failure);
+}
+
 /* Pages of waiting documents into the store; what it does not take stays in memory. */
 static cn_err write_waiting(cn_context *c, cn_context_work *work, cn_diag *diag) {
     enum { DOC_ITEMS = CN_DOCUMENT_TOKENS_MAX / CN_PAGE_TOKENS + 1 };
@@ -88,8 +99,7 @@ static cn_err write_waiting(cn_context *c, cn_context_work *work, cn_diag *diag)
     }
     // Nothing is bound meanwhile: let go of the snapshot, so that evicted space can be used.
     if (!c->is_bound) CN_TRY(renew(c, NULL, diag));
-    const cn_err err = cn_pages_write(c->host->pages, item, items, cn_clock_unix_ns() / 1000000000,
-                                      &added, &c->store_failure);
+    const cn_err err = write_pages(c, item, items, &added);
     work->bytes_written += added;
     if (!err) {
         note_stored(c);
@@ -289,6 +299,7 @@ cn_err cn_context_bind(cn_context *c, cn_view *view, bool *gone_out, cn_diag *di
     bool moved = true;
     *gone_out = false;
     CN_TRY(renew(c, &moved, diag));
+    cn_host_touch(c->host, c->shelf.pinned, c->shelf.docs);
     if (c->is_bound && !moved) return CN_OK;
     int64_t pages = 0;
     for (int64_t i = 0; i < c->shelf.docs; i++)
@@ -300,13 +311,17 @@ cn_err cn_context_bind(cn_context *c, cn_view *view, bool *gone_out, cn_diag *di
     for (int64_t i = 0; i < c->shelf.docs; i++) {
         const cn_context_held *in_memory = find_resident(c, &c->shelf.doc[i].piece.key);
         for (int64_t p = 0; p < cn_context_pages_of(c->shelf.doc[i].piece.tokens); p++) {
-            cn_pages_page found;
+            cn_pages_page  found;
+            cn_pages_state state = CN_PAGES_ABSENT;
+            if (!in_memory)
+                state = cn_pages_get(c->txn, &c->shelf.doc[i].piece.key, (int32_t)p, &found);
             if (in_memory) {
                 c->page[c->pages++] = cn_doc_page(in_memory->doc, p);
-            } else if (cn_pages_get(c->txn, &c->shelf.doc[i].piece.key, (int32_t)p, &found) ==
-                       CN_PAGES_HIT) {
+            } else if (state == CN_PAGES_HIT) {
                 c->page[c->pages++] = (cn_page_ref){found.body, found.tokens};
             } else {
+                if (state == CN_PAGES_CORRUPT)
+                    cn_context_note_corrupt(c, &c->shelf.doc[i].piece.key);
                 c->shelf.doc[i].is_missing = true;
                 c->shelf.doc[i].why = CN_MISS_EVICTED; // it was there a moment ago
                 *gone_out = true;
@@ -314,9 +329,11 @@ cn_err cn_context_bind(cn_context *c, cn_view *view, bool *gone_out, cn_diag *di
         }
     }
     if (*gone_out) {
+        c->gone_rounds++;
         cn_context_find_missing(c); // the plan has them
         return CN_OK;
     }
+    c->gone_rounds = 0;
     CN_TRY(cn_view_set(view, c->page, c->pages, diag));
     c->is_bound = true;
     return CN_OK;

@@ -48,19 +48,37 @@ static cn_err read_secret(const char *state, uint8_t secret[CN_HASH_KEY_BYTES], 
     return err;
 }
 
-static bool is_kept(void *ctx, const cn_hash *key) {
-    const cn_host *h = ctx;
-    int64_t        lo = 0, hi = h->kept_count;
-    while (lo < hi) {
-        const int64_t mid = lo + (hi - lo) / 2;
-        const int     order = memcmp(h->kept[mid].bytes, key->bytes, CN_HASH_BYTES);
-        if (order == 0) return true;
-        if (order < 0)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
+static int by_bytes(const void *a, const void *b) {
+    return memcmp(a, b, CN_HASH_BYTES);
+}
+
+bool cn_host_holds(const cn_host *h, const cn_hash *key) {
+    for (const cn_host_kept *k = h->kept; k; k = k->next)
+        if (k->keys && bsearch(key, k->key, (size_t)k->keys, sizeof(*k->key), by_bytes))
+            return true;
     return false;
+}
+
+void cn_host_touch(cn_host *h, const cn_hash *key, int64_t keys) {
+    cn_diag      diag = {0};
+    const cn_err err = cn_pages_touch(h->pages, key, keys, cn_clock_unix_ns() / 1000000000, &diag);
+    if (err) cn_log(CN_LOG_DEBUG, "the use of pages is not written down: %s", diag.text);
+}
+
+/* An eviction begins.  Without the ledger's answer least recent use decides alone. */
+static void look(void *ctx) {
+    cn_host *h = ctx;
+    cn_diag  diag = {0};
+    cn_keep_release(&h->keep);
+    if (h->ledger && cn_keep_read(&h->keep, h->ledger, &h->domain, &diag))
+        cn_log(CN_LOG_WARN, "the cache evicts by use alone: %s", diag.text);
+}
+
+static int32_t wanted(void *ctx, const cn_hash *key) {
+    const cn_host *h = ctx;
+    if (cn_host_holds(h, key)) return CN_PAGES_KEPT;
+    const cn_keep_why why = cn_keep_of(&h->keep, key);
+    return cn_keep_may_go(why) ? (int32_t)why : CN_PAGES_KEPT;
 }
 
 static cn_err open_pages(cn_host *h, int64_t cache_bytes, cn_diag *diag) {
@@ -69,13 +87,16 @@ static cn_err open_pages(cn_host *h, int64_t cache_bytes, cn_diag *diag) {
     const cn_pages_opts opts = {.folder = folder,
                                 .map_bytes = cache_bytes ? cache_bytes : CN_HOST_CACHE_BYTES,
                                 .body_bytes = cn_engine_page_bytes(h->engine),
-                                .is_kept = is_kept,
+                                .wanted = wanted,
+                                .look = look,
                                 .ctx = h};
-    cn_err              err = cn_pages_open(&h->pages, &opts, diag);
+    h->lost = CN_MISS_EVICTED;
+    const cn_err err = cn_pages_open(&h->pages, &opts, diag);
     if (err != CN_ECORRUPT && err != CN_EUNSUPPORTED) return err;
     cn_log(CN_LOG_WARN, "the cache is built anew: %s", diag ? diag->text : cn_err_text(err));
     CN_TRY(cn_pages_wipe(folder, diag));
     h->cache_was_rebuilt = true;
+    h->lost = err == CN_ECORRUPT ? CN_MISS_CORRUPT : CN_MISS_FORMAT;
     return cn_pages_open(&h->pages, &opts, diag);
 }
 
@@ -208,5 +229,6 @@ void cn_host_close(cn_host *h) {
     cn_engine_close(h->engine);
     cn_tokenizer_close(h->tokenizer);
     cn_model_close(h->model);
+    cn_keep_release(&h->keep);
     free(h);
 }

@@ -23,8 +23,7 @@
 
 #include "engine/engine.h"
 #include "engine/tokenizer.h"
-#include "sessions/cut.h"
-#include "store/ledger.h"
+#include "sessions/keep.h"
 #include "store/pages.h"
 #include "tools/tools.h"
 
@@ -51,6 +50,13 @@ typedef struct cn_roles {
     int32_t file, user, assistant, tool_call, tool_result, end;
 } cn_roles;
 
+/* Documents that a context holds: never evicted. */
+typedef struct cn_host_kept {
+    const cn_hash       *key; // [keys] sorted; the context's memory
+    int64_t              keys;
+    struct cn_host_kept *next;
+} cn_host_kept;
+
 typedef struct cn_host {
     cn_model     *model;
     cn_tokenizer *tokenizer;
@@ -65,16 +71,17 @@ typedef struct cn_host {
     int64_t       load_ns;
     double        prefill_ns;        // of a token, as last measured; 0: never
     bool          cache_was_rebuilt; // what lay there could not be used
-    char          tenant[CN_HOST_TENANT_BYTES_MAX + 1];
-    char          state_folder[CN_HOST_PATH_BYTES];
-
-    /* Documents that a context holds: never evicted.  Sorted; the context's memory. */
-    const cn_hash *kept;
-    int64_t        kept_count;
+    cn_miss       lost;              // why what a session had is not there: evicted, or what
+                                     // made the cache be rebuilt
+    char tenant[CN_HOST_TENANT_BYTES_MAX + 1];
+    char state_folder[CN_HOST_PATH_BYTES];
 
     /* The tool that a model calls by this name, NULL if there is none: cn_tool_find, unless the
      * program puts another in its place before the first turn. */
     const cn_tool *(*find_tool)(const char *name);
+
+    cn_host_kept *kept; // of all contexts
+    cn_keep       keep; // what sessions need, as the last eviction found it
 } cn_host;
 
 /* Open all of it; a cache that is damaged or newer is wiped and said (cache_was_rebuilt).
@@ -101,6 +108,12 @@ cn_err cn_host_put_rate(cn_host *host, double prefill_ns, cn_diag *diag) CN_MUST
  * Errors of cn_ledger_open. */
 cn_err cn_host_open_ledger(cn_ledger **out, const char *state_folder, const char *tenant,
                            cn_diag *diag) CN_MUST_CHECK;
+
+/* Whether a context of this host holds a document. */
+bool cn_host_holds(const cn_host *host, const cn_hash *key);
+
+/* What is bound was used: write it down, to CN_PAGES_TOUCH_SECONDS.  Best effort. */
+void cn_host_touch(cn_host *host, const cn_hash *key, int64_t keys);
 
 /* Its sessions must have been closed.  NULL is allowed. */
 void cn_host_close(cn_host *host);

@@ -202,6 +202,7 @@ static cn_err open_session(cn_session *s, const cn_session_opts *opts, cn_diag *
 cn_err cn_session_open(cn_session **out, cn_host *host, const cn_session_opts *opts,
                        cn_diag *diag) {
     *out = NULL;
+    cn_assert(!opts->is_reader || opts->id || opts->is_continued); // it makes none
     cn_session *s = calloc(1, sizeof(*s));
     if (!s) return CN_FAIL(diag, CN_ENOMEM, "no memory for a session");
     s->host = host;

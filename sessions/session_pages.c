@@ -114,6 +114,7 @@ static cn_err restore(cn_session *s, found *f, int64_t *bytes_out, cn_diag *diag
     const int64_t held = f->held * CN_PAGE_TOKENS, from = cn_doc_replay_from(s->doc, held);
     for (int64_t e = s->ends - 1; e >= 0 && s->end[e].tokens > from; e--) {
         if (!restore_end(s, f, e, bytes_out)) continue;
+        cn_host_touch(s->host, &f->key.end[e], 1);
         s->stored_pages = s->end[e].tokens / CN_PAGE_TOKENS;
         return CN_OK;
     }
@@ -137,6 +138,7 @@ cn_err cn_session_restore(cn_session *s, int64_t *bytes_out, cn_diag *diag) {
                      ? CN_FAIL(diag, CN_ENOMEM, "no memory for the conversation's pages")
                      : find(&f, s, diag);
     if (!err) err = restore(s, &f, bytes_out, diag);
+    if (!err) cn_host_touch(s->host, f.key.page, f.held);
     found_release(&f);
     return err;
 }

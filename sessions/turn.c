@@ -447,7 +447,7 @@ static void count_otherwise(cn_turn *t) {
         t->bill.no_cache_ns = t->bill.wall_ns + (int64_t)((double)t->found * prefill_ns);
         t->bill.saved_ns = t->bill.no_cache_ns - t->bill.wall_ns;
     }
-    if (t->bill.route_ns)
+    if (t->bill.route_ns > t->read_ns)
         t->bill.per_layer_routing_ns =
             t->bill.wall_ns + (t->bill.route_ns - t->read_ns) * (layers - 1);
 }

@@ -119,6 +119,7 @@ typedef struct cn_ledger_session {
     int32_t     open_turn;              // the head if it is not finished, else 0
     int32_t     turns;                  // own turns, rewound ones included
     int64_t     generation;             // of its documents; 0: none yet
+    bool        is_pinned;              // cn_ledger_session_pin
 } cn_ledger_session;
 
 typedef void (*cn_ledger_session_fn)(void *ctx, const cn_ledger_session *s);
@@ -487,6 +488,31 @@ typedef struct cn_ledger_generation {
 cn_err cn_ledger_generation_get(cn_ledger *l, int64_t generation,
                                 void (*fn)(void *ctx, const cn_ledger_generation *g), void *ctx,
                                 cn_diag *diag) CN_MUST_CHECK;
+
+/* ---- What its pages are for (ledger_keep.c) -------------------------------------------- */
+
+/* Pin a session (its pages are never evicted), or unpin it.  Needs no writer; a second time
+ * changes nothing.  `id` is exact: CN_ENOTFOUND. */
+cn_err cn_ledger_session_pin(cn_ledger *l, const char *id, bool is_pinned,
+                             cn_diag *diag) CN_MUST_CHECK;
+
+/* Whether a process, this one counted, has the session open to write it; *pid_out is its
+ * process id, 0 if it did not say.  `id` is exact: CN_ENOTFOUND. */
+cn_err cn_ledger_session_is_open(cn_ledger *l, const char *id, bool *out, int64_t *pid_out,
+                                 cn_diag *diag) CN_MUST_CHECK;
+
+/* Which documents views have held. */
+typedef struct cn_ledger_seen {
+    const char *session;         // its own generations; NULL: of all sessions
+    const char *repo;            // of sessions on it; NULL: on all
+    int64_t     generations_max; // the newest ones of each repository
+} cn_ledger_seen;
+
+/* A document that several generations have comes several times.
+ *
+ * CN_ENOTFOUND  no session with exactly this id. */
+cn_err cn_ledger_documents_seen(cn_ledger *l, const cn_ledger_seen *which, cn_ledger_document_fn fn,
+                                void *ctx, cn_diag *diag) CN_MUST_CHECK;
 
 /* ---- Blobs: the cheap path ----------------------------------------------------------
  * How a file with these bytes at this path is cut, so that an unchanged file is neither

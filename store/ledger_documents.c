@@ -106,10 +106,32 @@ static cn_err need_generation(cn_ledger *l, int64_t generation, cn_diag *diag) {
     return err;
 }
 
+cn_err cn_ledger_document_rows(cn_query *q, cn_ledger_document_fn fn, void *ctx, cn_diag *diag) {
+    cn_ledger *l = q->l;
+    cn_err     err;
+    while ((err = cn_query_step(q, diag)) == CN_OK) {
+        cn_ledger_document d;
+        d.path = cn_query_get_str(q);
+        const cn_ledger_text id = cn_query_get_text(q);
+        if (id.bytes != CN_HASH_BYTES) {
+            err = CN_FAIL(diag, CN_ECORRUPT, "key of %zu bytes for %s in %s", id.bytes, d.path,
+                          l->path);
+            break;
+        }
+        memcpy(d.piece.key.bytes, id.data, CN_HASH_BYTES);
+        d.piece.tokens = (int32_t)cn_query_get_int(q);
+        d.piece.first_line = (int32_t)cn_query_get_int(q);
+        d.piece.lines = (int32_t)cn_query_get_int(q);
+        d.kind = (cn_document_kind)cn_query_get_name(q, kind_names, CN_DOCUMENT_COUNT);
+        CN_CALL_BACK(l, fn(ctx, &d));
+    }
+    cn_query_close(q);
+    return err == CN_ENOTFOUND ? CN_OK : err;
+}
+
 static cn_err list_documents(cn_ledger *l, const char *session, int64_t generation,
                              cn_ledger_document_fn fn, void *ctx, cn_diag *diag) {
     int64_t key;
-    cn_err  err;
 
     CN_TRY(cn_ledger_session_key(l, session, &key, diag));
     if (generation) {
@@ -120,24 +142,7 @@ static cn_err list_documents(cn_ledger *l, const char *session, int64_t generati
     cn_query q = cn_query_open(l, "SELECT path, document, tokens, first_line, lines, kind"
                                   " FROM documents WHERE generation = ? ORDER BY ordinal");
     cn_query_int(&q, generation);
-    while ((err = cn_query_step(&q, diag)) == CN_OK) {
-        cn_ledger_document d;
-        d.path = cn_query_get_str(&q);
-        const cn_ledger_text id = cn_query_get_text(&q);
-        if (id.bytes != CN_HASH_BYTES) {
-            err = CN_FAIL(diag, CN_ECORRUPT, "key of %zu bytes for %s in %s", id.bytes, d.path,
-                          l->path);
-            break;
-        }
-        memcpy(d.piece.key.bytes, id.data, CN_HASH_BYTES);
-        d.piece.tokens = (int32_t)cn_query_get_int(&q);
-        d.piece.first_line = (int32_t)cn_query_get_int(&q);
-        d.piece.lines = (int32_t)cn_query_get_int(&q);
-        d.kind = (cn_document_kind)cn_query_get_name(&q, kind_names, CN_DOCUMENT_COUNT);
-        CN_CALL_BACK(l, fn(ctx, &d));
-    }
-    cn_query_close(&q);
-    return err == CN_ENOTFOUND ? CN_OK : err;
+    return cn_ledger_document_rows(&q, fn, ctx, diag);
 }
 
 cn_err cn_ledger_documents(cn_ledger *l, const char *session, int64_t generation,

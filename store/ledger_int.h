@@ -188,6 +188,10 @@ cn_err cn_ledger_calls_interrupt(cn_ledger *l, int64_t turn_key, int64_t *calls_
 /* Remove pins that no session has (ledger_pins.c). */
 cn_err cn_ledger_pins_forget(cn_ledger *l, cn_diag *diag) CN_MUST_CHECK;
 
+/* The rows of a query of path, key, tokens, first line, lines, kind; closes it. */
+cn_err cn_ledger_document_rows(cn_query *q, cn_ledger_document_fn fn, void *ctx,
+                               cn_diag *diag) CN_MUST_CHECK;
+
 /* ---- Locks (ledger_lock.c) -------------------------------------------------------- */
 
 /* Slot 0 guards opening; a session's slot is its key.  *fd_out: cn_ledger_unlock() it.
@@ -197,6 +201,10 @@ cn_err cn_ledger_pins_forget(cn_ledger *l, cn_diag *diag) CN_MUST_CHECK;
 cn_err cn_ledger_lock(int *fd_out, const char *lock_path, int64_t slot, int32_t wait_ms,
                       int64_t *pid_out, cn_diag *diag) CN_MUST_CHECK;
 void   cn_ledger_unlock(int fd, int64_t slot); // fd -1 is allowed
+
+/* Whether somebody holds a slot, this process counted; *pid_out is as for cn_ledger_lock. */
+cn_err cn_ledger_lock_look(const char *lock_path, int64_t slot, bool *held_out, int64_t *pid_out,
+                           cn_diag *diag) CN_MUST_CHECK;
 
 CN_C_END
 

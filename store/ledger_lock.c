@@ -65,6 +65,26 @@ cn_err cn_ledger_lock(int *fd_out, const char *lock_path, int64_t slot, int32_t 
     return CN_OK;
 }
 
+cn_err cn_ledger_lock_look(const char *lock_path, int64_t slot, bool *held_out, int64_t *pid_out,
+                           cn_diag *diag) {
+    *held_out = false;
+    *pid_out = 0;
+    const int fd = CN_FAULT("store.ledger.lock_open")
+                       ? (errno = EMFILE, -1)
+                       : open(lock_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) return CN_FAIL(diag, CN_EIO, "open %s: %s", lock_path, strerror(errno));
+    struct flock lock = slot_lock(F_WRLCK, slot);
+    const int    rc =
+        CN_FAULT("store.ledger.lock") ? (errno = ENOLCK, -1) : fcntl(fd, F_OFD_GETLK, &lock);
+    const int cause = errno;
+    *held_out = rc == 0 && lock.l_type != F_UNLCK;
+    if (*held_out && pread(fd, pid_out, sizeof(*pid_out), slot * SLOT_BYTES) != sizeof(*pid_out))
+        *pid_out = 0;
+    close(fd);
+    return rc ? CN_FAIL(diag, CN_EIO, "look at a lock of %s: %s", lock_path, strerror(cause))
+              : CN_OK;
+}
+
 void cn_ledger_unlock(int fd, int64_t slot) {
     if (fd < 0) return;
     // Closing is not enough: a child forked a moment ago may hold the description still.

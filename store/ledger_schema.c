@@ -210,6 +210,7 @@ static const char version_2[] =
 // Why pages are missing: keys whose pages reached the disk once (until now every document of a view
 // was taken for such a one), the oldest with the smallest key; and what the `model` of blobs is of.
 // Where HEAD was when a generation was made.  Views that stay as they were: their texts.
+// Sessions whose pages are never evicted (keeps).
 //
 // A session is a tenant's.  A bill has reused_tokens; what a turn would have cost otherwise is 0
 // where nobody knows, which older turns without a measured rate said as "nothing saved".  Prices
@@ -241,6 +242,10 @@ static const char version_3[] =
     " path TEXT NOT NULL, text BLOB NOT NULL, PRIMARY KEY(pin, path)) STRICT;"
     "ALTER TABLE sessions ADD COLUMN pin INTEGER REFERENCES pins(key);"
     "CREATE INDEX sessions_pin ON sessions(pin);"
+
+    "CREATE TABLE keeps("
+    " session INTEGER PRIMARY KEY REFERENCES sessions(key) ON DELETE CASCADE,"
+    " made INTEGER NOT NULL) STRICT;"
 
     "ALTER TABLE sessions ADD COLUMN tenant TEXT NOT NULL DEFAULT '';"
 

@@ -18,7 +18,8 @@ enum { RANDOM_ID_BYTES = 16 }; // of 32 letters and digits: 80 bits
 #define SELECT_SESSION                                                                             \
     "SELECT s.id, coalesce(p.id, ''), s.forked_at, s.title, s.repo, s.commit_id, s.branch,"        \
     " s.settings, s.model, s.created, s.updated, h.turn, h.stop = 'open',"                         \
-    " (SELECT count(*) FROM turns t WHERE t.session = s.key), s.generation"                        \
+    " (SELECT count(*) FROM turns t WHERE t.session = s.key), s.generation,"                       \
+    " EXISTS(SELECT 1 FROM keeps WHERE session = s.key)"                                           \
     " FROM sessions s LEFT JOIN sessions p ON p.key = s.parent"                                    \
     " LEFT JOIN turns h ON h.key = s.head "
 
@@ -40,6 +41,7 @@ static cn_err get_session(cn_query *q, cn_ledger_session *s, cn_diag *diag) {
     s->open_turn = cn_query_get_int(q) ? s->head : 0;
     s->turns = (int32_t)cn_query_get_int(q);
     s->generation = cn_query_get_int(q);
+    s->is_pinned = cn_query_get_int(q) != 0;
     return CN_OK;
 }
 

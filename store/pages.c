@@ -17,13 +17,10 @@
 #include "base/fault.h"
 #include "base/file.h"
 #include "store/lmdb_check_int.h"
-#include "store/value_int.h"
+#include "store/pages_int.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <lmdb.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +30,6 @@
 
 enum {
     VERSION = 1,
-    BAD_MAX = 1024, // values waiting to be deleted; more are found again
     ATTEMPTS_MAX = 5,
     PATH_BYTES = CN_PAGES_FOLDER_BYTES_MAX + 16,
     DBI_FREE = 0, // LMDB's own tree of free pages
@@ -59,48 +55,6 @@ typedef struct use_record {
     int64_t created_s, used_s;
 } use_record;
 
-typedef struct bad_value {
-    cn_value_key key;
-    uint64_t     mark;
-} bad_value;
-
-struct cn_pages {
-    MDB_env *env;
-    MDB_dbi  dbi;
-    int      folder_fd; // holds a shared flock while open
-    bool     read_only;
-    bool (*is_kept)(void *ctx, const cn_hash *key);
-    void     *ctx;
-    uintptr_t base; // of LMDB's map
-    int64_t   page_bytes, body_bytes;
-    int64_t   map_pages, budget_pages, room_pages;
-
-    /* Marks of values that were verified: even if intact, odd if not; 0 is empty. */
-    _Atomic uint64_t *mark;
-    size_t            marks; // a power of two
-    atomic_size_t     marked;
-
-    pthread_mutex_t write_lock;   // one writer of this process at a time
-    pthread_mutex_t lock;         // of the two below; only a writer takes from them
-    bad_value       bad[BAD_MAX]; // quarantined, to be deleted
-    int             bads;
-
-    atomic_bool           is_damaged;
-    atomic_uint_least64_t freed_txn; // of our last commit that evicted
-    atomic_int_least64_t  hits, misses, corrupt, evicted;
-
-    dev_t     dev;
-    ino_t     ino;
-    cn_pages *next; // in open_list
-};
-
-struct cn_pages_txn {
-    cn_pages *p;
-    MDB_txn  *txn;
-    bool      is_live;
-    uint64_t  deletions;
-};
-
 _Static_assert((int)CN_PAGES_PAGE == CN_SLOT_PAGE && (int)CN_PAGES_DOC == CN_SLOT_DOC &&
                    (int)CN_PAGES_WINDOW == CN_SLOT_WINDOW,
                "kinds are slots");
@@ -113,9 +67,8 @@ static cn_pages       *open_list;
 
 /* ---- LMDB's answers ----------------------------------------------------------------- */
 
-#define FAIL_MDB(p, diag, rc, what) fail_mdb((p), (diag), (rc), (what), __LINE__)
-
-static cn_err fail_mdb(cn_pages *p, cn_diag *diag, int rc, const char *what, int line) {
+cn_err cn_pages_fail_mdb(cn_pages *p, cn_diag *diag, int rc, const char *what, const char *file,
+                         int line) {
     cn_err err = CN_EIO;
     switch (rc) {
     case MDB_CORRUPTED:
@@ -140,7 +93,7 @@ static cn_err fail_mdb(cn_pages *p, cn_diag *diag, int rc, const char *what, int
         err = CN_ENOMEM;
         break;
     }
-    return cn_fail(diag, err, __FILE__, line, "%s: %s", what, mdb_strerror(rc));
+    return cn_fail(diag, err, file, line, "%s: %s", what, mdb_strerror(rc));
 }
 
 static bool is_full(int rc) {
@@ -177,18 +130,18 @@ static int count_deletion(cn_pages *p, MDB_txn *txn) {
     return rc ? rc : write_root(p, txn, &root);
 }
 
-static cn_err check_writable(cn_pages *p, cn_diag *diag) {
+cn_err cn_pages_check_writable(cn_pages *p, cn_diag *diag) {
     if (p->read_only) return CN_FAIL(diag, CN_EINVAL, "the cache is open for reading only");
     if (atomic_load(&p->is_damaged))
         return CN_FAIL(diag, CN_ECORRUPT, "the cache is damaged; it must be wiped");
     return CN_OK;
 }
 
-static cn_err begin_write(cn_pages *p, MDB_txn **out, cn_diag *diag) {
+cn_err cn_pages_write_begin(cn_pages *p, MDB_txn **out, cn_diag *diag) {
     *out = NULL;
-    CN_TRY(check_writable(p, diag));
+    CN_TRY(cn_pages_check_writable(p, diag));
     const int rc = CN_FAULT("store.pages.write") ? EIO : mdb_txn_begin(p->env, NULL, 0, out);
-    return rc ? FAIL_MDB(p, diag, rc, "begin to write the cache") : CN_OK;
+    return rc ? CN_FAIL_MDB(p, diag, rc, "begin to write the cache") : CN_OK;
 }
 
 /* The transaction is gone, whatever the answer. */
@@ -227,17 +180,21 @@ static void add_mark(cn_pages *p, uint64_t mark) {
         atomic_store(&p->marked, 1);
     }
     for (size_t i = mark >> 1 & (p->marks - 1);; i = (i + 1) & (p->marks - 1)) {
-        uint64_t empty = 0;
-        if (atomic_compare_exchange_strong(&p->mark[i], &empty, mark)) return;
-        if ((empty | 1) == (mark | 1)) return;
+        uint64_t found = 0;
+        if (atomic_compare_exchange_strong(&p->mark[i], &found, mark)) return;
+        if ((found | 1) != (mark | 1)) continue;
+        atomic_fetch_or(&p->mark[i], mark & 1); // it has gone bad since
+        return;
     }
 }
 
-static void quarantine(cn_pages *p, const cn_value_key *key, uint64_t mark) {
+void cn_pages_quarantine(cn_pages *p, const cn_value_key *key, const MDB_val *v,
+                         const cn_value_header *h) {
+    const uint64_t mark = mark_of(p, key, v->mv_data, h->written);
     add_mark(p, mark | 1);
     atomic_fetch_add(&p->corrupt, 1);
     pthread_mutex_lock(&p->lock);
-    if (p->bads < BAD_MAX) p->bad[p->bads++] = (bad_value){*key, mark};
+    if (p->bads < CN_PAGES_BAD_MAX) p->bad[p->bads++] = (cn_bad_value){*key, mark};
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -246,6 +203,19 @@ static bool overflow_is_sound(cn_pages *p, const MDB_val *v) {
         return true;
     atomic_store(&p->is_damaged, true);
     return false;
+}
+
+bool cn_pages_value_is_whole(cn_pages *p, const cn_value_key *key, const MDB_val *v,
+                             cn_value_header *h) {
+    return cn_value_has_shape(h, key, v->mv_data, v->mv_size, (size_t)p->page_bytes) &&
+           overflow_is_sound(p, v) && cn_value_is_intact(h, key, v->mv_data);
+}
+
+/* Whether what lies under `key` failed its check in this process. */
+static bool is_quarantined(const cn_pages *p, const cn_value_key *key, const MDB_val *v) {
+    cn_value_header h;
+    cn_value_has_shape(&h, key, v->mv_data, v->mv_size, (size_t)p->page_bytes);
+    return find_mark(p, mark_of(p, key, v->mv_data, h.written)) & 1;
 }
 
 /* ---- Read --------------------------------------------------------------------------- */
@@ -271,7 +241,7 @@ static cn_pages_state get_value(cn_pages_txn *t, const cn_value_key *key, cn_val
     if (!known && is_good)
         is_good = overflow_is_sound(p, &v) && cn_value_is_intact(h, key, v.mv_data);
     if (!is_good) {
-        quarantine(p, key, mark);
+        cn_pages_quarantine(p, key, &v, h);
         return CN_PAGES_CORRUPT;
     }
     if (!known) add_mark(p, mark);
@@ -313,7 +283,7 @@ cn_pages_state cn_pages_get_doc(cn_pages_txn *t, const cn_hash *key, cn_pages_do
     const cn_pages_state state = get_value(t, &k, &h, &body);
     if (state != CN_PAGES_HIT) return state;
     const int rc = get_use(t->p, t->txn, key, &use);
-    if (rc) FAIL_MDB(t->p, NULL, rc, "read the cache");
+    if (rc) CN_FAIL_MDB(t->p, NULL, rc, "read the cache");
     const int32_t *ids = (const int32_t *)(const void *)body;
     *out = (cn_pages_doc){.token = h.tokens > 0 ? ids : NULL,
                           .line = h.lines > 0 ? ids + h.tokens : NULL,
@@ -342,7 +312,7 @@ cn_pages_state cn_pages_get_window(cn_pages_txn *t, const cn_hash *key, void *ou
 
 /* ---- Snapshots ---------------------------------------------------------------------- */
 
-static int begin_read(cn_pages *p, MDB_txn **out) {
+int cn_pages_read_begin(cn_pages *p, MDB_txn **out) {
     *out = NULL;
     if (CN_FAULT("store.pages.begin")) return ENOMEM;
     const int rc = mdb_txn_begin(p->env, NULL, MDB_RDONLY, out);
@@ -356,12 +326,12 @@ cn_err cn_pages_begin(cn_pages_txn **out, cn_pages *p, cn_diag *diag) {
     *out = NULL;
     cn_pages_txn *t = CN_FAULT("store.pages.memory") ? NULL : calloc(1, sizeof(*t));
     if (!t) return CN_FAIL(diag, CN_ENOMEM, "no memory for a snapshot of the cache");
-    int rc = begin_read(p, &t->txn);
+    int rc = cn_pages_read_begin(p, &t->txn);
     if (!rc) rc = read_root(p, t->txn, &root);
     if (rc) {
         mdb_txn_abort(t->txn);
         free(t);
-        return FAIL_MDB(p, diag, rc, "read the cache");
+        return CN_FAIL_MDB(p, diag, rc, "read the cache");
     }
     t->p = p;
     t->is_live = true;
@@ -381,7 +351,7 @@ cn_err cn_pages_renew(cn_pages_txn *t, bool *is_moved_out, cn_diag *diag) {
         rc = read_root(t->p, t->txn, &root);
         if (rc) mdb_txn_reset(t->txn);
     }
-    if (rc) return FAIL_MDB(t->p, diag, rc, "renew a snapshot of the cache");
+    if (rc) return CN_FAIL_MDB(t->p, diag, rc, "renew a snapshot of the cache");
     if (is_moved_out) *is_moved_out = !was_live || root.deletions != t->deletions;
     t->is_live = true;
     t->deletions = root.deletions;
@@ -477,7 +447,7 @@ cn_err cn_pages_each(cn_pages_txn *t, bool (*fn)(void *ctx, const cn_pages_entry
     each_ctx c = {t->p, fn, ctx};
     if (!t->is_live) return CN_FAIL(diag, CN_EIO, "the snapshot of the cache was lost");
     const int rc = walk_keys(t->p, t->txn, each_one, &c);
-    return rc ? FAIL_MDB(t->p, diag, rc, "walk over the cache") : CN_OK;
+    return rc ? CN_FAIL_MDB(t->p, diag, rc, "walk over the cache") : CN_OK;
 }
 
 /* Pages of the file that the newest snapshot uses. */
@@ -509,7 +479,7 @@ cn_err cn_pages_stat(cn_pages *p, cn_pages_stats *out, cn_diag *diag) {
     int         fd;
 
     *out = (cn_pages_stats){0};
-    int rc = begin_read(p, &txn);
+    int rc = cn_pages_read_begin(p, &txn);
     if (!rc) rc = live_pages(p, txn, &live);
     if (!rc) rc = walk_keys(p, txn, count_one, out);
     if (!rc) rc = mdb_env_get_fd(p->env, &fd);
@@ -517,7 +487,7 @@ cn_err cn_pages_stat(cn_pages *p, cn_pages_stats *out, cn_diag *diag) {
     mdb_txn_abort(txn);
     if (rc) {
         *out = (cn_pages_stats){0};
-        return FAIL_MDB(p, diag, rc, "count the cache");
+        return CN_FAIL_MDB(p, diag, rc, "count the cache");
     }
     out->used_bytes = live * p->page_bytes;
     out->budget_bytes = p->budget_pages * p->page_bytes;
@@ -565,20 +535,20 @@ static int delete_key(cn_pages *p, MDB_txn *txn, const cn_hash *key, int64_t pag
     return rc;
 }
 
-/* A commit of almost nothing: what the commit before it freed can be used after it. */
-static cn_err pulse(cn_pages *p, cn_diag *diag) {
+cn_err cn_pages_pulse(cn_pages *p, cn_diag *diag) {
     MDB_txn    *txn;
     root_record root;
-    CN_TRY(begin_write(p, &txn, diag));
+    CN_TRY(cn_pages_write_begin(p, &txn, diag));
     int rc = read_root(p, txn, &root);
     root.pulses++;
     if (!rc) rc = write_root(p, txn, &root);
     rc = rc ? (mdb_txn_abort(txn), rc) : commit(txn);
-    return rc ? FAIL_MDB(p, diag, rc, "write the cache") : CN_OK;
+    return rc ? CN_FAIL_MDB(p, diag, rc, "write the cache") : CN_OK;
 }
 
 typedef struct candidate {
     cn_hash key;
+    int32_t wanted;
     int64_t used_s, pages;
 } candidate;
 
@@ -591,10 +561,10 @@ typedef struct candidates {
     bool                 is_out_of_memory;
 } candidates;
 
-static bool is_spared(const candidates *c, const cn_hash *key) {
+static int32_t want_of(const candidates *c, const cn_hash *key) {
     for (int64_t i = 0; i < c->items; i++)
-        if (cn_hash_is_equal(c->item[i].key, key)) return true;
-    return c->p->is_kept && c->p->is_kept(c->p->ctx, key);
+        if (cn_hash_is_equal(c->item[i].key, key)) return CN_PAGES_KEPT;
+    return c->p->wanted ? c->p->wanted(c->p->ctx, key) : 0;
 }
 
 /* One commit: delete keys from number *at on, as many as a half of the room allows, at six
@@ -608,12 +578,12 @@ static cn_err delete_some(candidates *c, int64_t *at, bool may_spare, int64_t *p
     int64_t       values = 0, pages = 0, keys = 0;
     MDB_txn      *txn;
     int           rc = 0;
-    CN_TRY(begin_write(p, &txn, diag));
+    CN_TRY(cn_pages_write_begin(p, &txn, diag));
     while (!rc && *at < c->count && *at - first < keys_max && pages < pages_max) {
         const cn_hash *key = &c->list[*at].key;
         const int64_t  before = values;
         bool           is_done = true;
-        if (!may_spare || !is_spared(c, key))
+        if (!may_spare || want_of(c, key) < CN_PAGES_KEPT)
             rc = delete_key(p, txn, key, pages_max, &pages, &values, &is_done);
         keys += !rc && is_done && values > before;
         *at += !rc && is_done;
@@ -626,7 +596,7 @@ static cn_err delete_some(candidates *c, int64_t *at, bool may_spare, int64_t *p
         rc = commit(txn);
         if (!rc) atomic_store(&p->freed_txn, id);
     }
-    if (rc) return FAIL_MDB(p, diag, rc, "delete from the cache");
+    if (rc) return CN_FAIL_MDB(p, diag, rc, "delete from the cache");
     *pages_out += pages;
     *keys_out += keys;
     return CN_OK;
@@ -635,10 +605,10 @@ static cn_err delete_some(candidates *c, int64_t *at, bool may_spare, int64_t *p
 static cn_err delete_list(candidates *c, bool may_spare, int64_t *pages_out, int64_t *keys_out,
                           cn_diag *diag) {
     *pages_out = *keys_out = 0;
-    CN_TRY(check_writable(c->p, diag));
+    CN_TRY(cn_pages_check_writable(c->p, diag));
     for (int64_t at = 0; at < c->count;)
         CN_TRY(delete_some(c, &at, may_spare, pages_out, keys_out, diag));
-    return *keys_out > 0 ? pulse(c->p, diag) : CN_OK;
+    return *keys_out > 0 ? cn_pages_pulse(c->p, diag) : CN_OK;
 }
 
 static bool add_candidate(candidates *c, const cn_hash *key, int64_t used_s, int64_t pages) {
@@ -650,7 +620,7 @@ static bool add_candidate(candidates *c, const cn_hash *key, int64_t used_s, int
         c->list = list;
         c->room = room;
     }
-    c->list[c->count++] = (candidate){*key, used_s, pages};
+    c->list[c->count++] = (candidate){.key = *key, .used_s = used_s, .pages = pages};
     return true;
 }
 
@@ -678,25 +648,28 @@ static bool take_candidate(void *ctx, const key_facts *f) {
     return !c->is_out_of_memory;
 }
 
-static int order_by_use(const void *left, const void *right) {
+static int order_by_want(const void *left, const void *right) {
     const candidate *a = left, *b = right;
+    if (a->wanted != b->wanted) return a->wanted < b->wanted ? -1 : 1;
     if (a->used_s != b->used_s) return a->used_s < b->used_s ? -1 : 1;
     return memcmp(a->key.bytes, b->key.bytes, CN_HASH_BYTES);
 }
 
-/* The keys that may go, longest unused first, until their pages add up to `wanted`. */
-static cn_err choose_victims(candidates *c, int64_t wanted, int64_t *pages_out, cn_diag *diag) {
+/* The keys that may go, the least wanted first, until their pages add up to `pages_max`. */
+static cn_err choose_victims(candidates *c, int64_t pages_max, int64_t *pages_out, cn_diag *diag) {
     MDB_txn *txn;
     int64_t  chosen = 0, pages = 0;
-    int      rc = begin_read(c->p, &txn);
     *pages_out = 0;
+    if (c->p->look) c->p->look(c->p->ctx);
+    int rc = cn_pages_read_begin(c->p, &txn);
     if (!rc) rc = walk_keys(c->p, txn, take_candidate, c);
     mdb_txn_abort(txn);
     if (!rc && c->is_out_of_memory) rc = ENOMEM;
-    if (rc) return FAIL_MDB(c->p, diag, rc, "look for what to evict");
-    qsort(c->list, (size_t)c->count, sizeof(*c->list), order_by_use);
-    for (int64_t i = 0; i < c->count && pages < wanted; i++) {
-        if (is_spared(c, &c->list[i].key)) continue;
+    if (rc) return CN_FAIL_MDB(c->p, diag, rc, "look for what to evict");
+    for (int64_t i = 0; i < c->count; i++) c->list[i].wanted = want_of(c, &c->list[i].key);
+    qsort(c->list, (size_t)c->count, sizeof(*c->list), order_by_want);
+    for (int64_t i = 0; i < c->count && pages < pages_max; i++) {
+        if (c->list[i].wanted == CN_PAGES_KEPT) break;
         pages += c->list[i].pages;
         c->list[chosen++] = c->list[i];
     }
@@ -725,7 +698,7 @@ static cn_err evict(cn_pages *p, const cn_pages_item *item, int64_t items, int64
 cn_err cn_pages_evict(cn_pages *p, int64_t bytes, int64_t *freed_out, cn_diag *diag) {
     int64_t pages = 0;
     if (freed_out) *freed_out = 0;
-    CN_TRY(check_writable(p, diag));
+    CN_TRY(cn_pages_check_writable(p, diag));
     if (bytes <= 0) return CN_OK;
     pthread_mutex_lock(&p->write_lock);
     const cn_err err = evict(p, NULL, 0, 0, (bytes - 1) / p->page_bytes + 1, &pages, diag);
@@ -734,20 +707,32 @@ cn_err cn_pages_evict(cn_pages *p, int64_t bytes, int64_t *freed_out, cn_diag *d
     return err;
 }
 
+typedef struct reader {
+    uint64_t txn;
+    int64_t  pid;
+} reader;
+
 static int see_reader(const char *line, void *ctx) {
-    uint64_t          *oldest = ctx;
+    reader            *oldest = ctx;
+    long               pid;
     unsigned long long txn;
-    if (sscanf(line, "%*d %*x %llu", &txn) == 1 && txn < *oldest) *oldest = txn;
+    if (sscanf(line, "%ld %*x %llu", &pid, &txn) == 2 && txn < oldest->txn)
+        *oldest = (reader){txn, pid};
     return 0;
+}
+
+uint64_t cn_pages_oldest_snapshot(cn_pages *p, int64_t *pid_out) {
+    reader oldest = {.txn = UINT64_MAX};
+    int    dead;
+    mdb_reader_check(p->env, &dead);
+    mdb_reader_list(p->env, see_reader, &oldest);
+    if (pid_out) *pid_out = oldest.pid;
+    return oldest.txn;
 }
 
 /* Whether a snapshot, here or elsewhere, holds what our last eviction freed. */
 static bool is_pinned(cn_pages *p) {
-    uint64_t oldest = UINT64_MAX;
-    int      dead;
-    mdb_reader_check(p->env, &dead);
-    mdb_reader_list(p->env, see_reader, &oldest);
-    return oldest <= atomic_load(&p->freed_txn);
+    return cn_pages_oldest_snapshot(p, NULL) <= atomic_load(&p->freed_txn);
 }
 
 /* ---- Write -------------------------------------------------------------------------- */
@@ -828,8 +813,8 @@ static int count_needed(cn_pages *p, MDB_txn *txn, const cn_pages_item *item, in
             const part a = part_of(p, &item[i], j);
             MDB_val    k = val_of_key(&a.key), v;
             const int  rc = mdb_get(txn, p->dbi, &k, &v);
-            if (rc == 0) continue;
-            if (rc != MDB_NOTFOUND) return rc;
+            if (rc == 0 && !is_quarantined(p, &a.key, &v)) continue;
+            if (rc && rc != MDB_NOTFOUND) return rc;
             values++;
             *pages_out += lmdb_pages(p, (size_t)cn_value_bytes((int64_t)a.h.bytes, p->page_bytes));
         }
@@ -845,12 +830,33 @@ static void see_run(const cn_pages *p, const MDB_val *v, uint64_t *end) {
     if (pgno > *end) *end = pgno;
 }
 
+static int delete_value(cn_pages *p, MDB_txn *txn, const cn_value_key *key) {
+    MDB_cursor *cursor;
+    MDB_val     k = val_of_key(key), v;
+    int64_t     pages = 0;
+    int         rc = mdb_cursor_open(txn, p->dbi, &cursor);
+    if (rc) return rc;
+    rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_KEY);
+    if (!rc) rc = delete_here(p, cursor, &v, &pages);
+    mdb_cursor_close(cursor);
+    return rc;
+}
+
+static int reserve(cn_pages *p, MDB_txn *txn, const part *a, MDB_val *v) {
+    MDB_val k = val_of_key(&a->key);
+    *v = val_of(NULL, (size_t)cn_value_bytes((int64_t)a->h.bytes, p->page_bytes));
+    return CN_FAULT("store.pages.put") ? MDB_MAP_FULL
+                                       : mdb_put(txn, p->dbi, &k, v, MDB_NOOVERWRITE | MDB_RESERVE);
+}
+
 static int put_part(cn_pages *p, MDB_txn *txn, part *a, uint64_t *end, int64_t *bytes) {
-    MDB_val   k = val_of_key(&a->key);
-    MDB_val   v = val_of(NULL, (size_t)cn_value_bytes((int64_t)a->h.bytes, p->page_bytes));
-    const int rc = CN_FAULT("store.pages.put")
-                       ? MDB_MAP_FULL
-                       : mdb_put(txn, p->dbi, &k, &v, MDB_NOOVERWRITE | MDB_RESERVE);
+    MDB_val v;
+    int     rc = reserve(p, txn, a, &v);
+    if (rc == MDB_KEYEXIST && is_quarantined(p, &a->key, &v)) { // more than the list holds
+        rc = delete_value(p, txn, &a->key);
+        if (!rc) rc = count_deletion(p, txn);
+        if (!rc) rc = reserve(p, txn, a, &v);
+    }
     if (rc) return rc == MDB_KEYEXIST ? 0 : rc;
     see_run(p, &v, end);
     uint8_t *to = (uint8_t *)v.mv_data + CN_VALUE_HEADER_BYTES;
@@ -926,9 +932,9 @@ static int delete_bad(cn_pages *p, MDB_txn *txn, int count) {
     int         rc = count > 0 ? mdb_cursor_open(txn, p->dbi, &cursor) : 0;
     if (rc || count == 0) return rc;
     for (int i = 0; i < count && !rc; i++) {
-        const bad_value *b = &p->bad[i];
-        MDB_val          k = val_of_key(&b->key), v;
-        cn_value_header  h;
+        const cn_bad_value *b = &p->bad[i];
+        MDB_val             k = val_of_key(&b->key), v;
+        cn_value_header     h;
         rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_KEY);
         if (!rc) {
             cn_value_has_shape(&h, &b->key, v.mv_data, v.mv_size, (size_t)p->page_bytes);
@@ -941,7 +947,7 @@ static int delete_bad(cn_pages *p, MDB_txn *txn, int count) {
     return rc ? rc : count_deletion(p, txn);
 }
 
-static int count_bad(cn_pages *p) {
+int cn_pages_bads(cn_pages *p) {
     pthread_mutex_lock(&p->lock);
     const int count = p->bads;
     pthread_mutex_unlock(&p->lock);
@@ -988,7 +994,7 @@ static cn_err make_space(cn_pages *p, const cn_pages_item *item, int64_t items, 
     if (needed > p->budget_pages)
         return CN_FAIL(diag, CN_ENOMEM, "%lld bytes to write, the cache holds %lld",
                        (long long)bytes, (long long)(p->budget_pages * p->page_bytes));
-    if (attempt == ATTEMPTS_MAX) return FAIL_MDB(p, diag, full_rc, "write the cache");
+    if (attempt == ATTEMPTS_MAX) return CN_FAIL_MDB(p, diag, full_rc, "write the cache");
     if (over > 0) return evict(p, item, items, over, over > batch ? over : batch, &freed, diag);
 
     // There should be space.  It is held, or in pieces, or the disk is full.
@@ -997,16 +1003,16 @@ static cn_err make_space(cn_pages *p, const cn_pages_item *item, int64_t items, 
                        "no space for %lld bytes: an old snapshot holds what was evicted",
                        (long long)bytes);
     const cn_err err = evict(p, item, items, 1, (needed + p->room_pages) << attempt, &freed, diag);
-    return err == CN_ENOMEM ? FAIL_MDB(p, diag, full_rc, "write the cache") : err;
+    return err == CN_ENOMEM ? CN_FAIL_MDB(p, diag, full_rc, "write the cache") : err;
 }
 
 static cn_err write_all(cn_pages *p, const cn_pages_item *item, int64_t items, int64_t now_s,
                         int64_t *bytes_out, cn_diag *diag) {
     for (int attempt = 0;; attempt++) {
-        const int bads = count_bad(p);
+        const int bads = cn_pages_bads(p);
         int64_t   needed, over;
         MDB_txn  *txn;
-        CN_TRY(begin_write(p, &txn, diag));
+        CN_TRY(cn_pages_write_begin(p, &txn, diag));
         int rc = fill(p, txn, item, items, now_s, bads, &needed, &over, bytes_out);
         rc = rc ? (mdb_txn_abort(txn), rc) : commit(txn);
         if (!rc) {
@@ -1014,7 +1020,7 @@ static cn_err write_all(cn_pages *p, const cn_pages_item *item, int64_t items, i
             return CN_OK;
         }
         *bytes_out = 0;
-        if (!is_full(rc)) return FAIL_MDB(p, diag, rc, "write the cache");
+        if (!is_full(rc)) return CN_FAIL_MDB(p, diag, rc, "write the cache");
         CN_TRY(make_space(p, item, items, rc, attempt, needed, over, diag));
     }
 }
@@ -1023,7 +1029,7 @@ cn_err cn_pages_write(cn_pages *p, const cn_pages_item *item, int64_t items, int
                       int64_t *bytes_out, cn_diag *diag) {
     int64_t bytes = 0;
     if (bytes_out) *bytes_out = 0;
-    CN_TRY(check_writable(p, diag));
+    CN_TRY(cn_pages_check_writable(p, diag));
     if (items < 0 || items > CN_PAGES_ITEMS_MAX)
         return CN_FAIL(diag, CN_EINVAL, "%lld items, limit %d", (long long)items,
                        (int)CN_PAGES_ITEMS_MAX);
@@ -1042,7 +1048,7 @@ static int is_any_due(cn_pages *p, const cn_hash *key, int64_t keys, int64_t now
     MDB_txn   *txn;
     use_record use;
     *out = false;
-    int rc = begin_read(p, &txn);
+    int rc = cn_pages_read_begin(p, &txn);
     for (int64_t i = 0; i < keys && !rc && !*out; i++)
         rc = is_use_due(p, txn, &key[i], now_s, false, &use, out);
     mdb_txn_abort(txn);
@@ -1052,15 +1058,15 @@ static int is_any_due(cn_pages *p, const cn_hash *key, int64_t keys, int64_t now
 cn_err cn_pages_touch(cn_pages *p, const cn_hash *key, int64_t keys, int64_t now_s, cn_diag *diag) {
     MDB_txn *txn;
     bool     is_due;
-    CN_TRY(check_writable(p, diag));
+    CN_TRY(cn_pages_check_writable(p, diag));
     int rc = is_any_due(p, key, keys, now_s, &is_due);
-    if (rc) return FAIL_MDB(p, diag, rc, "read the cache");
+    if (rc) return CN_FAIL_MDB(p, diag, rc, "read the cache");
     if (!is_due) return CN_OK;
-    CN_TRY(begin_write(p, &txn, diag));
+    CN_TRY(cn_pages_write_begin(p, &txn, diag));
     for (int64_t i = 0; i < keys && !rc; i++) rc = put_use(p, txn, &key[i], now_s, false);
     if (!rc) rc = secure_room(p, txn, 0);
     rc = rc ? (mdb_txn_abort(txn), rc) : commit(txn);
-    return rc ? FAIL_MDB(p, diag, rc, "write the cache") : CN_OK;
+    return rc ? CN_FAIL_MDB(p, diag, rc, "write the cache") : CN_OK;
 }
 
 /* ---- Open, close, wipe -------------------------------------------------------------- */
@@ -1167,12 +1173,17 @@ static cn_err open_env(cn_pages *p, const cn_pages_opts *o, bool is_alone, cn_di
     if (!rc)
         rc = CN_FAULT("store.pages.open") ? EACCES : mdb_env_open(p->env, o->folder, flags, 0600);
     if (rc == ENOENT) return CN_FAIL(diag, CN_ENOTFOUND, "no cache in %s", o->folder);
+    // LMDB writes the map's size before it maps: what cannot be mapped must not stay like that.
+    if (rc && !exists) unlinkat(p->folder_fd, "data.mdb", 0);
+    if (rc == ENOMEM)
+        return CN_FAIL(diag, CN_ENOMEM, "no address space for the cache's map, %lld bytes: %s",
+                       (long long)map_bytes, o->folder);
     if (!rc) rc = mdb_env_info(p->env, &info);
     // All processes map the same size: it grows only when there is no other.
     if (!rc && is_alone && !o->read_only && info.me_mapsize < map_bytes)
         rc = mdb_env_set_mapsize(p->env, map_bytes);
     if (!rc) rc = mdb_reader_check(p->env, &dead);
-    if (rc) return FAIL_MDB(NULL, diag, rc, o->folder);
+    if (rc) return CN_FAIL_MDB(NULL, diag, rc, o->folder);
     return CN_OK;
 }
 
@@ -1196,7 +1207,7 @@ static cn_err open_root(cn_pages *p, const char *folder, bool is_alone, cn_diag 
     int rc = CN_FAULT("store.pages.begin")
                  ? EIO
                  : mdb_txn_begin(p->env, NULL, may_write ? 0 : MDB_RDONLY, &txn);
-    if (rc) return FAIL_MDB(NULL, diag, rc, folder);
+    if (rc) return CN_FAIL_MDB(NULL, diag, rc, folder);
     rc = mdb_dbi_open(txn, NULL, 0, &p->dbi);
     if (!rc) rc = mdb_stat(txn, p->dbi, &s);
     if (!rc) rc = read_root(p, txn, &root);
@@ -1212,18 +1223,18 @@ static cn_err open_root(cn_pages *p, const char *folder, bool is_alone, cn_diag 
     root.pulses++; // also makes a grown map durable
     if (!rc && may_write) rc = write_root(p, txn, &root);
     rc = rc || !may_write ? (mdb_txn_abort(txn), rc) : commit(txn);
-    if (!rc) rc = begin_read(p, &txn);
-    if (rc) return FAIL_MDB(NULL, diag, rc, folder);
+    if (!rc) rc = cn_pages_read_begin(p, &txn);
+    if (rc) return CN_FAIL_MDB(NULL, diag, rc, folder);
     rc = mdb_get(txn, p->dbi, &key, &v);
     if (!rc) p->base = find_base(p, v.mv_data);
     mdb_txn_abort(txn);
-    return rc ? FAIL_MDB(NULL, diag, rc, folder) : CN_OK;
+    return rc ? CN_FAIL_MDB(NULL, diag, rc, folder) : CN_OK;
 }
 
 static cn_err plan_space(cn_pages *p, const cn_pages_opts *o, cn_diag *diag) {
     MDB_envinfo info;
     const int   rc = mdb_env_info(p->env, &info);
-    if (rc) return FAIL_MDB(NULL, diag, rc, o->folder);
+    if (rc) return CN_FAIL_MDB(NULL, diag, rc, o->folder);
     const int64_t map = (int64_t)info.me_mapsize;
     p->map_pages = (map < o->map_bytes ? map : o->map_bytes) / p->page_bytes;
     p->room_pages = p->map_pages / 64;
@@ -1264,7 +1275,8 @@ cn_err cn_pages_open(cn_pages **out, const cn_pages_opts *opts, cn_diag *diag) {
     pthread_mutex_init(&p->write_lock, NULL);
     pthread_mutex_init(&p->lock, NULL);
     p->read_only = opts->read_only;
-    p->is_kept = opts->is_kept;
+    p->wanted = opts->wanted;
+    p->look = opts->look;
     p->ctx = opts->ctx;
     p->body_bytes = opts->body_bytes;
     p->page_bytes = sysconf(_SC_PAGESIZE);

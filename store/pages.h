@@ -65,6 +65,7 @@ enum {
     CN_PAGES_ITEMS_MAX = 1 << 16,  // in one write
     CN_PAGES_MAP_BYTES_MIN = 1 << 22,
     CN_PAGES_TOUCH_SECONDS = 3600,
+    CN_PAGES_KEPT = INT32_MAX, // more than anything is wanted
 };
 
 typedef struct cn_pages     cn_pages;
@@ -78,9 +79,13 @@ typedef struct cn_pages_opts {
     int64_t     body_bytes; // of a page; other sizes may lie in the same folder
     bool        read_only;  // nothing is created; calls that write give CN_EINVAL
 
-    /* Whether `key` must not be evicted.  NULL: none.  Called in write and evict, by their
-     * thread, with the folder's write lock held: it must not call back. */
-    bool (*is_kept)(void *ctx, const cn_hash *key);
+    /* How much `key` is wanted: what is wanted least is evicted first, of equals what was not
+     * used longest; CN_PAGES_KEPT never.  NULL: all alike.  Called in write and evict, by
+     * their thread, with the folder's write lock held: it must not call back. */
+    int32_t (*wanted)(void *ctx, const cn_hash *key);
+    /* An eviction begins: what `wanted` goes by may be looked up anew.  No lock is held that
+     * another process waits for; it must not call back.  NULL: nothing to do. */
+    void (*look)(void *ctx);
     void *ctx;
 } cn_pages_opts;
 
@@ -182,8 +187,9 @@ typedef struct cn_pages_item {
 } cn_pages_item;
 
 /* Write items in one commit: all of them or none.  What exists under the same key and
- * number is left as it is.  If the cache is full, keys that were not used longest are
- * evicted first; never those that is_kept keeps, nor those of `item`.
+ * number is left as it is, unless it is quarantined.  If the cache is full, what is wanted
+ * least is evicted, of equals what was not used longest; never CN_PAGES_KEPT, nor the keys
+ * of `item`.
  *
  *   item       [items]; spans are borrowed for the call and copied once.  16 to 64 MiB
  *              in one call is a good size.
@@ -210,8 +216,8 @@ cn_err cn_pages_touch(cn_pages *p, const cn_hash *key, int64_t keys, int64_t now
  * Several commits: after an error some may be gone.  Errors as cn_pages_write. */
 cn_err cn_pages_delete(cn_pages *p, const cn_hash *key, int64_t keys, cn_diag *diag) CN_MUST_CHECK;
 
-/* Evict keys that were not used longest until `bytes` bytes are free that were not, or only
- * kept ones are left.  Snapshots that are open keep what they see.
+/* Evict keys, as a full write would, until `bytes` bytes are free that were not, or only kept
+ * ones are left.  Snapshots that are open keep what they see.
  *
  *   freed_out  bytes freed; may be NULL. */
 cn_err cn_pages_evict(cn_pages *p, int64_t bytes, int64_t *freed_out, cn_diag *diag) CN_MUST_CHECK;
@@ -226,6 +232,35 @@ typedef struct cn_pages_stats {
 
 /* Time: one walk over the keys. */
 cn_err cn_pages_stat(cn_pages *p, cn_pages_stats *out, cn_diag *diag) CN_MUST_CHECK;
+
+/* ---- Upkeep (pages_upkeep.c) ---------------------------------------------------------- */
+
+typedef struct cn_pages_verified {
+    int64_t values, bytes; // read
+    int64_t corrupt;       // of the values: quarantined, and deleted
+} cn_pages_verified;
+
+/* Read every value and verify its checksum, whether it was verified before or not.  What is
+ * open for reading only keeps its corrupt values.
+ *
+ * CN_ECORRUPT  the tree that holds the values is damaged.   CN_EIO, CN_ENOMEM.
+ * Time: one pass over the file. */
+cn_err cn_pages_verify(cn_pages *p, cn_pages_verified *out, cn_diag *diag) CN_MUST_CHECK;
+
+typedef struct cn_pages_erased {
+    int64_t bytes;      // overwritten with zeros
+    int64_t held_bytes; // free, but not overwritten: a snapshot may see them
+    int64_t holder_pid; // of the oldest snapshot; 0 if none holds anything
+} cn_pages_erased;
+
+/* Overwrite all space that no value and no snapshot uses, and wait for the disk: what was
+ * deleted or evicted cannot be read from the file any more.  (What the file system or the
+ * drive keep below the file is out of reach.)  Other processes may go on reading; they
+ * wait to write.
+ *
+ * CN_EINVAL  read_only.   CN_ECORRUPT, CN_EIO, CN_ENOMEM.
+ * Time: that of writing the free space. */
+cn_err cn_pages_erase(cn_pages *p, cn_pages_erased *out, cn_diag *diag) CN_MUST_CHECK;
 
 CN_C_END
 

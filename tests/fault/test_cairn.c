@@ -197,7 +197,7 @@ static void kill_cairns(long wanted) {
 static void test_cairn_is_killed_and_goes_on(void **state) {
     (void)state;
     t_seed(3);
-    kill_cairns(t_is_sanitized() ? 2 : 5);
+    kill_cairns(t_is_sanitized() ? 2 : 3);
 }
 
 static long soak_kills;

@@ -8,7 +8,7 @@
  * no tool has run more often than it was called.  Then the act is played again, and its logits
  * must be those of the undisturbed one.
  *
- *   test_kill                        the short form: each fault point and each kind of call once
+ *   test_kill                        the short form: each kind of fault point and of call once
  *   test_kill soak KILLS EVERY SEED  KILLS at random, then EVERY n-th fault point and call
  */
 #include "tests/fault/check.h"
@@ -157,13 +157,13 @@ static void die_at(const place *p) {
     if (!p->is_call) {
         snprintf(when, sizeof(when), "crash:%ld", p->n);
         l.fault = when;
-        assert_true(die_once(r, p->act, &l, p->name, p->n % 8 == 0));
+        assert_true(die_once(r, p->act, &l, p->name, p->n % 16 == 0));
     }
     for (int half = 0; half < 2 && p->is_call; half++) { // before it; a write, also in its middle
         snprintf(when, sizeof(when), "%ld%s", p->n, half ? " half" : "");
         l.die = when;
         if (half && !p->is_write) continue;
-        assert_true(die_once(r, p->act, &l, p->name, p->n % 8 == 0));
+        assert_true(die_once(r, p->act, &l, p->name, p->n % 16 == 0));
     }
 }
 
@@ -173,10 +173,17 @@ static bool is_commit(const place *p) {
                            strcmp(p->name, "store.pages.commit") == 0);
 }
 
+/* Points where only memory can fail leave the disk as those around them do. */
+static bool is_of_memory(const place *p) {
+    return strncmp(p->name, "engine.", 7) == 0 || strncmp(p->name, "base.b", 6) == 0 ||
+           strncmp(p->name, "base.json.", 10) == 0;
+}
+
 /* The short form: one of those of each name, somewhere among them, and the commits. */
 static void die_at_each_name(const places *p) {
     for (long i = 0; i < p->count; i++) {
         long same = 0, before = 0, wanted;
+        if (is_of_memory(&p->at[i])) continue;
         for (long k = 0; k < p->count; k++) {
             if (strcmp(p->at[k].name, p->at[i].name) != 0) continue;
             same++;
@@ -194,7 +201,7 @@ static void test_dies_at_each_fault_point(void **state) {
     die_at_each_name(&p);
     print_message("  %ld points, %ld deaths, %ld of them in a turn\n", p.count, figures.deaths,
                   figures.interrupted);
-    assert_true(figures.deaths > 50 && figures.interrupted > 5);
+    assert_true(figures.deaths > 45 && figures.interrupted > 5);
     free(p.at);
 }
 

@@ -227,7 +227,8 @@ static const char *const fixtures[CN_LEDGER_VERSION] = {
     FIXTURE(", 'file'",
             REFS "INSERT INTO stored(document) VALUES(zeroblob(32));"
                  "INSERT INTO pins(made, commit_id, branch) VALUES(21, 'c0ffee', 'main');"
-                 "INSERT INTO pinned VALUES(1, 'a.c', x'696E74'); UPDATE sessions SET pin = 1;",
+                 "INSERT INTO pinned VALUES(1, 'a.c', x'696E74'); UPDATE sessions SET pin = 1;"
+                 "INSERT INTO keeps VALUES(1, 22);",
             "UPDATE turns SET reused_tokens = 6, no_cache_ns = 0, origin = 'extract';"),
 };
 
@@ -257,6 +258,10 @@ static void test_each_older_version_is_brought_up(void **state) {
         mine = k_open(where);
         assert_int_equal(cn_ledger_version(mine), CN_LEDGER_VERSION);
         assert_err(cn_ledger_verify(mine, &t_diag), CN_OK);
+        cn_ledger_session *old;
+        assert_err(cn_ledger_session_find(mine, "old", &old, &t_diag), CN_OK);
+        assert_int_equal(old->is_pinned, version >= 3);
+        cn_ledger_session_free(old);
         cn_buf got = {0};
         assert_err(cn_ledger_sessions(mine, NULL, 9, k_put_session, &got, &t_diag), CN_OK);
         k_dump_session(mine, "old", &got);

@@ -334,13 +334,13 @@ static void test_threads_read_while_one_writes(void **state) {
 
 /* ---- Eviction ----------------------------------------------------------------------- */
 
-static bool is_in_list(void *ctx, const cn_hash *key) {
+static int32_t is_in_list(void *ctx, const cn_hash *key) {
     const int64_t *list = ctx; // ends with -1
     for (; *list >= 0; list++) {
         const cn_hash k = key_of(*list);
-        if (cn_hash_is_equal(&k, key)) return true;
+        if (cn_hash_is_equal(&k, key)) return CN_PAGES_KEPT;
     }
-    return false;
+    return 0;
 }
 
 static void test_least_recently_used_goes_first(void **state) {
@@ -348,11 +348,8 @@ static void test_least_recently_used_goes_first(void **state) {
     int64_t       kept[] = {2, -1};
     const int64_t one = 4096 * (3 * 2 + 1 + 5);
     const char   *folder = folder_of("lru");
-    cn_pages     *p = open_with(&(cn_pages_opts){.folder = folder,
-                                                 .map_bytes = MAP,
-                                                 .body_bytes = BODY,
-                                                 .is_kept = is_in_list,
-                                                 .ctx = kept});
+    cn_pages     *p = open_with(&(cn_pages_opts){
+            .folder = folder, .map_bytes = MAP, .body_bytes = BODY, .wanted = is_in_list, .ctx = kept});
     int64_t       freed;
     for (int i = 0; i < 10; i++)
         assert_err(write_key(p, BODY, i, 3, true, 100000 + i, &t_diag), CN_OK);
@@ -385,6 +382,52 @@ static void test_least_recently_used_goes_first(void **state) {
     assert_int_equal(stat_of(p).keys, 0);
     cn_pages_close(p);
     assert_sound(folder);
+}
+
+/* Wants key i as much as i % 3, and counts the looks. */
+typedef struct wants {
+    int looks;
+} wants;
+
+static int32_t wants_of(void *ctx, const cn_hash *key) {
+    (void)ctx;
+    for (int i = 0; i < 9; i++) {
+        const cn_hash k = key_of(i);
+        if (cn_hash_is_equal(&k, key)) return i % 3;
+    }
+    return 0;
+}
+
+static void take_a_look(void *ctx) {
+    ((wants *)ctx)->looks++;
+}
+
+static void test_least_wanted_goes_first(void **state) {
+    (void)state;
+    wants         w = {0};
+    const int64_t one = 4096 * (3 * 2 + 1 + 5);
+    cn_pages     *p = open_with(&(cn_pages_opts){.folder = folder_of("wants"),
+                                                 .map_bytes = MAP,
+                                                 .body_bytes = BODY,
+                                                 .wanted = wants_of,
+                                                 .look = take_a_look,
+                                                 .ctx = &w});
+    for (int i = 0; i < 9; i++) assert_err(write_key(p, BODY, i, 3, true, 90 - i, &t_diag), CN_OK);
+    assert_int_equal(w.looks, 0); // nothing had to go
+    static const int order[] = {6, 3, 0, 7, 4, 1, 8, 5, 2};
+    for (int i = 0; i < 9; i++) {
+        int64_t freed;
+        t_note("evicting number %d", i);
+        assert_err(cn_pages_evict(p, one, &freed, &t_diag), CN_OK);
+        assert_int_equal(freed, one);
+        assert_int_equal(w.looks, i + 1);
+        for (int j = 0; j < 9; j++)
+            if (j <= i)
+                assert_gone(p, BODY, order[j], 3, true);
+            else
+                assert_whole(p, BODY, order[j], 3, true);
+    }
+    cn_pages_close(p);
 }
 
 static void test_used_again_is_written_down(void **state) {
@@ -482,26 +525,26 @@ static void test_large_write_evicts_what_it_needs(void **state) {
     }
 }
 
-static bool is_any_kept(void *ctx, const cn_hash *key) {
+static int32_t is_any_kept(void *ctx, const cn_hash *key) {
     (void)key;
-    return *(const bool *)ctx;
+    return *(const bool *)ctx ? CN_PAGES_KEPT : 0;
 }
 
 /* Lets a key go when first asked, and keeps it when asked again. */
-static bool is_kept_after_all(void *ctx, const cn_hash *key) {
+static int32_t is_kept_after_all(void *ctx, const cn_hash *key) {
     cn_hash *seen = ctx;
     for (int i = 0; i < 256; i++)
         if (cn_hash_is_equal(&seen[i], key)) {
             seen[i] = (cn_hash){0};
-            return true;
+            return CN_PAGES_KEPT;
         }
     for (int i = 0; i < 256; i++) {
         const cn_hash none = {0};
         if (!cn_hash_is_equal(&seen[i], &none)) continue;
         seen[i] = *key;
-        return false;
+        return 0;
     }
-    return true;
+    return CN_PAGES_KEPT;
 }
 
 static void test_a_change_of_mind_ends(void **state) {
@@ -510,7 +553,7 @@ static void test_a_change_of_mind_ends(void **state) {
     cn_pages      *p = open_with(&(cn_pages_opts){.folder = folder_of("mind"),
                                                   .map_bytes = MAP,
                                                   .body_bytes = BODY,
-                                                  .is_kept = is_kept_after_all,
+                                                  .wanted = is_kept_after_all,
                                                   .ctx = seen});
     cn_err         err = CN_OK;
     int            i = 0;
@@ -528,7 +571,7 @@ static void test_what_cannot_fit_is_refused_whole(void **state) {
     cn_pages   *p = open_with(&(cn_pages_opts){.folder = folder,
                                                .map_bytes = MAP,
                                                .body_bytes = BODY,
-                                               .is_kept = is_any_kept,
+                                               .wanted = is_any_kept,
                                                .ctx = &is_kept});
     int         i = 0;
     cn_err      err = CN_OK;
@@ -859,6 +902,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_snapshot_keeps_what_it_sees),
         cmocka_unit_test(test_snapshots_are_limited),
         cmocka_unit_test(test_least_recently_used_goes_first),
+        cmocka_unit_test(test_least_wanted_goes_first),
         cmocka_unit_test(test_used_again_is_written_down),
         cmocka_unit_test(test_full_map_evicts),
         cmocka_unit_test(test_large_write_evicts_what_it_needs),
