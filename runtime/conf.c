@@ -93,7 +93,9 @@ static void check_value(char wanted[96], cn_conf_key key, const char *text, cn_c
     wanted[0] = 0;
     switch (keys[key].kind) {
     case PATH:
-        if (strlen(text) > CN_CONF_PATH_BYTES_MAX)
+        if (!*text)
+            snprintf(wanted, 96, "a path");
+        else if (strlen(text) > CN_CONF_PATH_BYTES_MAX)
             snprintf(wanted, 96, "at most %d bytes", (int)CN_CONF_PATH_BYTES_MAX);
         else if (source == CN_CONF_FILE && text[0] != '/' && strncmp(text, "~/", 2) != 0)
             snprintf(wanted, 96, "a path that begins with / or ~/");

@@ -129,6 +129,8 @@ static cn_err check_tenant(const char *name, cn_diag *diag) {
 }
 
 static cn_err check_names(const char *state_folder, const char *tenant, cn_diag *diag) {
+    if (!*state_folder) // its files would lie in the root
+        return CN_FAIL(diag, CN_EINVAL, "the state folder's path is empty");
     if (strlen(state_folder) >= CN_HOST_PATH_BYTES - 1)
         return CN_FAIL(diag, CN_ETOOBIG, "a state folder's path of %zu bytes, limit %d",
                        strlen(state_folder), (int)CN_HOST_PATH_BYTES - 2);

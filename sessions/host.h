@@ -90,7 +90,8 @@ typedef struct cn_host {
  *
  * CN_EUNSUPPORTED  the model has no role tokens for files and conversations, or is of an arm
  *                  whose pages are not kept (cn_config_has_sessions).
- * CN_ETOOBIG       a path or tenant name is too long.   CN_EINVAL  other characters in the name.
+ * CN_ETOOBIG       a path or tenant name is too long.   CN_EINVAL  other characters in the name,
+ *                  or an empty path of the state folder.
  * Else the errors of cn_model_open, cn_tokenizer_open, cn_engine_open, cn_ledger_open. */
 cn_err cn_host_open(cn_host **out, const cn_host_opts *opts, cn_diag *diag) CN_MUST_CHECK;
 

@@ -218,6 +218,11 @@ static void test_config_says_where(void **state) {
     t_assert_error(t_cairn("config --json"), "EINVAL",
                    "CAIRN_THREADS: threads = x: want a number from 0 to");
     unsetenv("CAIRN_THREADS");
+    t_assert_error(t_cairn("config --json --state ''"), "EINVAL", "--state: state = : want a path");
+    setenv("CAIRN_STATE", "", 1); // as if it were not set
+    snprintf(want, sizeof(want), "~/deep file %s:4", path);
+    assert_string_equal(row_of("", "state"), want);
+    unsetenv("CAIRN_STATE");
 
     // --config names one for this run, and must.
     path = write_conf("b.conf", "threads = 9\n");

@@ -34,6 +34,17 @@ static void test_other_arms_have_no_sessions(void **state) {
     }
 }
 
+/* A host's files lie where that was said, or nowhere. */
+static void test_a_state_folder_is_named(void **state) {
+    (void)state;
+    cn_host *h;
+    assert_err(cn_host_open(&h,
+                            &(cn_host_opts){.model_folder = k_plain_model(), .state_folder = ""},
+                            &t_diag),
+               CN_EINVAL);
+    assert_null(h);
+}
+
 static k_asked ask(cn_host *h, cn_session *s, int number) {
     char question[64];
     snprintf(question, sizeof(question), "question %d: where is cn_buf_put?", number);
@@ -324,6 +335,7 @@ static void test_a_crash_loses_no_finished_turn(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_other_arms_have_no_sessions),
+        cmocka_unit_test(test_a_state_folder_is_named),
         cmocka_unit_test(test_same_bits_whatever_happens),
         cmocka_unit_test(test_paths_share_no_page),
         cmocka_unit_test(test_same_bits_in_other_processes),
