@@ -98,8 +98,8 @@ SMALL = [
 ]  # fmt: skip
 
 # How often each type is asked, before what a view has to offer.
-SHARE = dict(where=20, signature=14, value=11, what=13, show=11, section=3, search=6, includes=3, folder=4,
-             log=5, lines=4, absent=9, missing=4, error=2, paste=3, small=1)  # fmt: skip
+SHARE = dict(where=16, signature=15, value=11, what=17, show=14, section=9, search=8, includes=6, folder=5,
+             log=4, lines=6, absent=16, missing=8, error=2, paste=10, small=1)  # fmt: skip
 
 
 class Turn:
@@ -115,6 +115,12 @@ class Turn:
 
 def squash(text):
     return re.sub(r"\s+", " ", text).strip()
+
+
+def one_line(sig, path):
+    """A signature on one line; in C a star stands at its name, wherever the line was broken."""
+    text = squash(sig)
+    return re.sub(r"\* (?=[\w(])", "*", text) if F.language(path) in ("c", "c++") else text
 
 
 def call_text(name, arguments):
@@ -244,7 +250,7 @@ class World:
         if type == "where":
             return "%s is defined in %s" % (x, path)
         if type == "signature":
-            return squash(f.sig)
+            return one_line(f.sig, path)
         if type == "value":
             return "%s is %s" % (x, f.value)
         if type == "what":
@@ -414,8 +420,8 @@ class World:
         if type == "where" or (type == "signature" and answer in line) or (type == "value" and f.value in line):
             return Turn("absent", question, answer, [search])
         read, ok = self.run("read_lines", path=path, start=f.line, end=f.line + RESULT_LINES - 1)
-        body = squash(read[2])
-        piece = squash(f.comment if type == "what" else f.body if type == "show" else answer)
+        body = one_line(read[2], path)
+        piece = one_line(f.comment if type == "what" else f.body if type == "show" else answer, path)
         if not ok or piece not in body or len(read[2]) > 2400:
             return None
         return Turn("chain", question, answer, [search, read])

@@ -3,13 +3,14 @@
     python3 quiz.py repos HELD.jsonl.xz DIR               a git repository a project, with a history
     python3 quiz.py ask DIR/NAME CAIRN BUDGET COUNT       JSON lines for `cairn bench retrieval --questions`
     python3 quiz.py score NAME:BUDGET:OUT.jsonl...        tables of what it answered (its --out)
+    python3 quiz.py prompts DIR COUNT                     prompts for tests/golden/make_nano.py
 
 `ask` takes the view from `cairn context --json`, so that it asks of what is in it; answers of tool
 questions are made from what the tools print on that very repository.
 """
 import collections, json, lzma, os, random, re, subprocess, sys
 
-from questions import Document, World
+from questions import Document, World, call_text
 from toolsim import Repo
 
 FACTS = ("where", "signature", "value", "what", "show", "needle")
@@ -34,12 +35,11 @@ def repos(corpus, out):
         folder, rng = os.path.join(out, project), random.Random(project)
         os.makedirs(folder)
         words = sorted({w for p in files for w in re.findall(r"[a-z]{4,}", p)})
-        for k in range(10):
-            # A needle in some files: the only facts that are made up.
-            path = rng.choice(sorted(files))
-            planted = World(rng, [], {path: ""}, words, evaluate="plain")
-            text = planted.plant(files[path], path)
-            files[path] = text or files[path]
+        rng.shuffle(words)
+        for path, word in zip(rng.sample(sorted(files), len(files) // 2), words):
+            # A needle in every other file: the only facts that are made up.
+            planted = World(rng, [], {path: ""}, [word], evaluate="plain")
+            files[path] = planted.plant(files[path], path) or files[path]
         git(folder, "init", "-q")
         order, date = sorted(files), 1577836800
         rng.shuffle(order)
@@ -121,11 +121,13 @@ def ask(folder, cairn, budget, count):
             if t is None:
                 break
             have[type].append([as_json(t)])
-    for type in TOOLS + ("absent", "missing", "paste"):
-        for _ in range(12 * count):
+    for type in TOOLS + ("absent", "chain", "missing", "paste"):
+        for _ in range(40 * count):
             if len(have[type]) >= count:
                 break
-            t = getattr(world, type)()
+            if type in ("absent", "chain") and not world.outside:
+                world.outside = None  # look at other files
+            t = getattr(world, "absent" if type == "chain" else type)()
             if t is not None and len(have[t.type]) < count:
                 have[t.type].append([as_json(t)])
     for _ in range(12 * count):
@@ -142,6 +144,32 @@ def ask(folder, cairn, budget, count):
     for type in TYPES:
         for turns in have[type][:count]:
             print(json.dumps({"type": type, "turns": turns}))
+
+
+def prompts(folder, count):
+    """Small views of some files and a message, or a message whose last call has its result."""
+    rng, out, names = random.Random(200), [], sorted(n for n in os.listdir(folder) if n[0] != ".")
+    trees = {n: Tree(os.path.join(folder, n)) for n in names}
+    while len(out) < count:
+        name = names[len(out) % len(names)]
+        tree, paths, chars = trees[name], [], 0
+        for path in rng.sample(sorted(tree.files), len(tree.files)):
+            size = len(tree.files[path])
+            if 400 < size and chars + size < 24000:
+                paths.append(path)
+                chars += size
+        docs = [Document(p, tree.files[p], 1) for p in paths]
+        world = World(rng, docs, tree.files, sorted({w for p in paths for w in re.findall(r"[a-z]{4,9}", p)}), tree)
+        turn = world.turn()
+        calls = [(call_text(n, a), result) for n, a, result in turn.calls]
+        given = rng.randint(0, len(calls))
+        talk = "<|user|>%s<|assistant|>" % turn.question
+        for call, result in calls[:given]:
+            talk += "<|tool_call|>%s<|end|><|tool_result|>%s<|end|><|assistant|>" % (call, result)
+        if turn.type not in ("paste", "small") and len(talk) < 1000:
+            right = "<|tool_call|>%s<|end|>" % calls[given][0] if given < len(calls) else turn.answer
+            out.append([name, paths, talk, right])
+    print(json.dumps(out))
 
 
 def score(runs):
@@ -172,5 +200,7 @@ if __name__ == "__main__":
         repos(*rest)
     elif verb == "ask":
         ask(rest[0], rest[1], int(rest[2]), int(rest[3]))
+    elif verb == "prompts":
+        prompts(rest[0], int(rest[1]))
     else:
         score(rest)

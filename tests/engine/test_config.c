@@ -431,7 +431,7 @@ static void test_config_of_the_example_model(void **state) {
     free(text);
     assert_int_equal(c.hidden, 512);
     assert_int_equal(c.sink, 48);
-    assert_int_equal(c.index_topk, 1024);
+    assert_int_equal(c.index_topk, 2048);
     assert_true(c.eps == 1e-6f && c.int8_rows && c.tie_embeddings);
     assert_int_equal(c.roles, 7);
     assert_int_equal(cn_config_role(&c, "tool_result"), 5);

@@ -2,9 +2,9 @@
  * test_nano.c - The first real model over real files: greedy answers equal the reference's.
  *
  * tests/golden/nano.* holds 20 prompts over real sources, 2K to 8K tokens each, and the answers of
- * an independent f32 implementation.  The engine is fed the reference's tokens, so that every step
- * is compared, also those behind a near tie; a step whose first two reference logits are closer
- * than GAP may choose either.
+ * an independent f32 implementation; CN_NANO=STEM names other prompts of the same maker.  The
+ * engine is fed the reference's tokens, so that every step is compared, also those behind a near
+ * tie; a step whose first two reference logits are closer than GAP may choose either.
  */
 #include "tests/test.h"
 
@@ -12,9 +12,18 @@
 #include "engine/tokenizer.h"
 #include "tests/gold.h"
 
-enum { PROMPTS = 20, DOCS_MAX = 64, ANSWER_MAX = 64, TOKENS_MAX = 1 << 16 };
+enum { DOCS_MAX = 64, ANSWER_MAX = 64, TOKENS_MAX = 1 << 16 };
 
 static const float GAP = 0.05f;
+
+static t_gold open_gold(void) {
+    const char *stem = getenv("CN_NANO");
+    return t_gold_open(stem ? stem : "tests/golden/nano");
+}
+
+static int prompts_of(const t_gold *g) {
+    return *(const int32_t *)t_gold_get(g, "i32", NULL, "prompts");
+}
 
 static const int32_t *widen(const t_gold *g, int64_t *count_out, const char *what, int i) {
     static int32_t  wide[3][TOKENS_MAX];
@@ -89,12 +98,12 @@ static void run_prompt(cn_engine *e, const t_gold *g, int i, const char *arm, ta
     cn_view_free(view);
 }
 
-/* All prompts, or the first few on a slow path or build. */
-static void check_arm(const char *arm, bool dense, const char *isa, int prompts_max) {
+/* All prompts (their `part`-th part), or the first one on a slow path or build. */
+static void check_arm(const char *arm, bool dense, const char *isa, int part) {
     cn_model  *m;
     cn_engine *e;
     tally      sum = {0};
-    t_gold     g = t_gold_open("tests/golden/nano");
+    t_gold     g = open_gold();
     assert_err(cn_model_open(&m, CN_SOURCE_DIR "/examples/models/cairn-nano", &t_diag), CN_OK);
     assert_err(cn_engine_open(
                    &e,
@@ -102,7 +111,7 @@ static void check_arm(const char *arm, bool dense, const char *isa, int prompts_
                    &t_diag),
                CN_OK);
     const bool is_slow = t_is_sanitized() || strcmp(cn_engine_isa(e), "ref") == 0;
-    const int  prompts = is_slow ? 1 : prompts_max;
+    const int  prompts_max = prompts_of(&g) / part, prompts = is_slow ? 1 : prompts_max;
     for (int i = 0; i < prompts; i++) run_prompt(e, &g, i, arm, &sum);
     print_message("%s, %s: %d prompts, %lld context tokens: %lld of %lld answer tokens equal, %lld "
                   "near ties\n",
@@ -118,29 +127,29 @@ static void check_arm(const char *arm, bool dense, const char *isa, int prompts_
 
 static void test_sparse_answers_equal_the_reference(void **state) {
     (void)state;
-    check_arm("", false, t_isa(), PROMPTS);
+    check_arm("", false, t_isa(), 1);
 }
 
 static void test_dense_answers_equal_the_reference(void **state) {
     (void)state;
-    check_arm("dense.", true, t_isa(), PROMPTS);
+    check_arm("dense.", true, t_isa(), 1);
 }
 
 /* Some prompts on the other fast paths. */
 static void test_every_path_answers_alike(void **state) {
     (void)state;
     for (int isa = CN_ISA_REF + 1; isa < (int)cn_isa_best(); isa++)
-        check_arm("", false, cn_isa_name((cn_isa)isa), PROMPTS / 4);
+        check_arm("", false, cn_isa_name((cn_isa)isa), 4);
 }
 
 /* The ids of the golden prompts come from another tokenizer, written from the same rules. */
 static void test_tokenizer_reads_back_the_prompts(void **state) {
     (void)state;
     cn_tokenizer *tok;
-    t_gold        g = t_gold_open("tests/golden/nano");
+    t_gold        g = open_gold();
     assert_err(cn_tokenizer_open(&tok, CN_SOURCE_DIR "/examples/models/cairn-nano", &t_diag),
                CN_OK);
-    for (int i = 0; i < PROMPTS; i++) {
+    for (int i = 0; i < prompts_of(&g); i++) {
         int64_t        tokens;
         const int32_t *token = widen(&g, &tokens, "conversation", i);
         cn_buf         text = {0};

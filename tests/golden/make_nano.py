@@ -1,9 +1,12 @@
 """make_nano.py - Greedy answers of cairn-nano over real source files, by a plain PyTorch model.
 
-    python3 tests/golden/make_nano.py MODEL SOURCES    write tests/golden/nano*
+    python3 tests/golden/make_nano.py MODEL SOURCES             write tests/golden/nano*
+    python3 tests/golden/make_nano.py MODEL SOURCES FILE STEM   prompts of a file, to STEM.txt, .bin
 
 MODEL is the folder of cairn-nano.  SOURCES holds the projects below, each made by
-tests/source-repo.sh PROJECT SOURCES/PROJECT.  The answers come from the model's equations
+tests/source-repo.sh PROJECT SOURCES/PROJECT.  FILE is JSON, an array of [project, files, conversation,
+right answer], as PROMPTS below; examples/train/quiz.py prints such ones, and test_nano reads
+what CN_NANO names.  DEVICE=cuda computes there.  The answers come from the model's equations
 (arXiv:2606.06467 on arXiv:2405.05254, with the variants of the model's config.json) in f32 on
 dequantised weights, nothing rounded to bf16; torch and numpy are all it needs.
 
@@ -16,7 +19,9 @@ A prompt is a view of documents and a conversation that ends in <|assistant|>; i
 greedy, up to 48 tokens or <|end|>.  Self-decoder attention is cut at document borders; the
 conversation, shorter than the window, has no sink.
 
-nano.txt / nano.bin (format: golden.py), i = 0..19:
+nano.txt / nano.bin (format: golden.py):
+
+    prompts                    i32 [1]             how many; then, for i = 0 ... prompts - 1:
 
     prompt<i>.documents        i32 [documents]     tokens of each
     prompt<i>.tokens           u16 [their sum]     documents in order of the view
@@ -223,7 +228,7 @@ def read_weights(path):
         if name != "__metadata__":
             begin, end = t["data_offsets"]
             a = np.frombuffer(data[begin:end], {"I8": np.int8, "F32": np.float32}[t["dtype"]])
-            raw[name] = torch.from_numpy(a.reshape(t["shape"]).astype(np.float32))
+            raw[name] = torch.tensor(a.reshape(t["shape"]).astype(np.float32))
     out = {}
     for name, w in raw.items():
         if name[:-7] + ".scale" in raw:
@@ -238,11 +243,11 @@ class Nano:
         with open(os.path.join(folder, "config.json")) as f:
             self.c = c = json.load(f)
         # The variants that this file computes; another model needs another file.
-        assert c["model_type"] == "clsa" and c["index_act"] == "relu"
+        assert c["model_type"] == "clsa" and c["index_act"] in ("relu", "none")
         assert c["rope_layout"] == "half_split" and not c["rope_global"]
         assert all(c[key] for key in ("embed_norm", "tie_word_embeddings"))
         assert all(c[key] for key in ("qk_norm_self", "qk_norm_cross"))
-        assert all(c[key] for key in ("index_weighted", "index_key_norm"))
+        assert c["index_weighted"] or c["index_heads"] == 1
         self.w = read_weights(os.path.join(folder, "model.safetensors"))
         self.heads, self.groups = c["num_attention_heads"], c["num_key_value_heads"]
         self.dim, self.rounded, self.known = c["head_dim"], rounded, {}
@@ -307,7 +312,8 @@ class Nano:
         out["x"], out["h"] = x, h
         out["k"] = self.stored(self.rms((h @ w["shared.k"].T).view(n, self.groups, -1)))
         out["v"] = self.stored((h @ w["shared.v"].T).view(n, self.groups, -1))
-        out["key"] = self.stored(self.rms(h @ w["index.k"].T))
+        key = h @ w["index.k"].T
+        out["key"] = self.stored(self.rms(key) if self.c["index_key_norm"] else key)
         for name in ("k", "v", "key") if past else ():
             out[name] = torch.cat([past[name], out[name]])
         return out
@@ -315,7 +321,9 @@ class Nano:
     def select(self, h, keys):
         """The set of the view's last token, whose shared state is h."""
         q = self.stored((h @ self.w["index.q"].T).view(self.c["index_heads"], -1))
-        scores = self.w["index.w"] @ h @ torch.relu(q @ keys.T)
+        scores = q @ keys.T
+        scores = torch.relu(scores) if self.c["index_act"] == "relu" else scores
+        scores = self.w["index.w"] @ h @ scores if self.c["index_weighted"] else scores[0]
         older = max(len(keys) - self.c["index_local"], 0)
         order = torch.sort(scores[:older], descending=True, stable=True).indices
         best = order[: self.c["index_topk"]].sort().values
@@ -387,14 +395,22 @@ def encode_roles(bpe, text):
 
 def main():
     model, sources = sys.argv[1:3]
+    prompts, stem = PROMPTS, os.path.join(HERE, "nano")
+    if len(sys.argv) == 5:
+        stem = sys.argv[4]
+        with open(sys.argv[3], encoding="utf-8") as f:
+            prompts = json.load(f)
     torch.set_num_threads(2)
     torch.set_grad_enabled(False)
+    if "DEVICE" in os.environ:
+        torch.set_default_device(os.environ["DEVICE"])
     bpe, nano = Bpe(os.path.join(model, "tokenizer.json")), Nano(model, rounded=False)
     engine = Nano(model, rounded=True)
     end = bpe.special["<|end|>"]
     g = Golden("Greedy answers of cairn-nano; written by make_nano.py, which describes each array.")
+    g.put("prompts", "i32", [len(prompts)])
     people = []
-    for i, (project, paths, talk, right) in enumerate(PROMPTS):
+    for i, (project, paths, talk, right) in enumerate(prompts):
         documents = []
         for path in paths:
             with open(os.path.join(sources, project, path), encoding="utf-8", newline="") as f:
@@ -427,7 +443,9 @@ def main():
             people.append(f"{kind:8s}{text}\n        {sure}\n")
             verdict = "right" if text.startswith(right) else "WRONG"
             print(f"  {kind} {verdict}: {text!r}\n    {sure}")
-    g.write(os.path.join(HERE, "nano"))
+    g.write(stem)
+    if prompts is not PROMPTS:
+        return
     names = []
     with open(os.path.join(HERE, "nano-licences.txt"), "w") as f:
         f.write("The sources that the prompts of nano.bin hold, as tokens, and their licences.\n")

@@ -296,7 +296,7 @@ static void test_dense_and_topk_differ(void **unused) {
     snprintf(text, sizeof(text), "{\"type\":\"a\",\"turns\":[{\"q\":\"%s\",\"answer\":\"\"}]}\n",
              where);
     write_questions(text);
-    static const char *const options[] = {"", "--topk 4", "--dense", "--topk 4096"};
+    static const char *const options[] = {"--topk 64", "--topk 4", "--dense", "--topk 4096"};
     cn_json_doc             *line[4];
     for (int i = 0; i < 4; i++) {
         cn_json_free(run_well(options[i]));
