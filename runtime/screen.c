@@ -97,13 +97,14 @@ static void print_price(const cn_quote *p) {
     cn_term_set_style(stderr, CN_STYLE_PLAIN);
 }
 
-/* " · pinned at 1a2b3c4 (main)": the view is not what the folder holds. */
+/* "view pinned at 1a2b3c4 (main)", a line: the view is not what the folder holds. */
 static void print_pin(const cn_session *s) {
     const cn_ledger_pin *pin = cn_session_pin(s);
     if (!pin) return;
-    fputs(" · view pinned", stderr);
+    fputs("view pinned", stderr);
     if (pin->commit[0]) fprintf(stderr, " at %.7s", pin->commit);
     if (pin->branch[0]) fprintf(stderr, " (%s)", pin->branch);
+    fputc('\n', stderr);
 }
 
 static void print_evidence(const cn_turn *t) {

@@ -90,7 +90,7 @@ static void test_a_pin_is_said(void **unused) {
     done(ask("--budget 2048"));
     t_shell("cd %s && rm base/buf.h && git commit -qam less", repo);
     const t_result *r = ask("-c --pin");
-    assert_says(r, " · view pinned at ");
+    assert_says(r, "\nview pinned at ");
     assert_says(r, "cached, 0 to prefill");
     assert_says(cairn("context", "-c --dry-run %s", ""), "pinned: the view stays as it was");
     cn_json_doc *doc = t_last_line(done(ask("-c --json")));
